@@ -1,0 +1,117 @@
+import pytest
+import torch
+from transformers import AutoModel
+
+from uddm_lib.model import SIZES, UDDM, UDDMConfig
+
+
+def small(**changes):
+    return UDDMConfig.named("pico", vocab_size=11, length=6, **changes)
+
+
+def randomised(config, seed=0):
+    """A model none of whose weights is zero."""
+    torch.manual_seed(seed)
+    model = UDDM(config).eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    return model
+
+
+def test_a_new_model_predicts_uniformly_and_repeats_its_seed():
+    torch.manual_seed(1)
+    first = UDDM(small())
+    torch.manual_seed(1)
+    second = UDDM(small())
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name]), name
+    logits = first(torch.zeros(2, 6, dtype=torch.long), torch.tensor(0.5)).logits
+    assert logits.shape == (2, 6, 11) and logits.dtype == torch.float32
+    assert (logits == 0).all()
+    assert first.vocab_embed.weight.abs().sum() > 0 and first.blocks[0].qkv.weight.abs().sum() > 0
+
+
+def test_save_and_load_give_the_same_logits(tmp_path):
+    model = randomised(small())
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").is_file()
+    again = AutoModel.from_pretrained(tmp_path).eval()
+    assert isinstance(again, UDDM)
+    z = torch.randint(11, (3, 6), generator=torch.Generator().manual_seed(0))
+    sigma = torch.tensor([0.1, 1.0, 6.0])
+    assert torch.equal(model.denoise(z, sigma), again.denoise(z, sigma))
+
+
+def test_zero_layers_stay_zero_when_a_checkpoint_lacks_them(tmp_path):
+    model = UDDM(small())
+    state = {k: v for k, v in model.state_dict().items() if not k.startswith("head") and "modulation" not in k}
+    model.save_pretrained(tmp_path, state_dict=state)
+    again = UDDM.from_pretrained(tmp_path)
+    assert again.head.weight.abs().sum() == 0 and again.blocks[1].modulation.weight.abs().sum() == 0
+
+
+def test_sigma_may_be_a_number_a_vector_or_a_column():
+    model = randomised(small())
+    z = torch.arange(6).repeat(2, 1)
+    expected = model.denoise(z, torch.tensor([0.3, 0.3]))
+    assert torch.equal(model.denoise(z, 0.3), expected)
+    assert torch.equal(model.denoise(z, torch.full((2, 1), 0.3)), expected)
+    assert torch.equal(model.denoise(z, torch.tensor(0.3, dtype=torch.float64)), expected)
+
+
+def test_logits_are_the_head_of_the_hidden_states():
+    model = randomised(small())
+    z = torch.arange(6)[None]
+    hidden = model.hidden(z, 0.3)
+    assert hidden.shape == (1, 6, 32)
+    torch.testing.assert_close(model.head(hidden), model.denoise(z, 0.3))
+
+
+def test_attention_is_the_library_attention():
+    """Our product form on CPU against torch's fused kernel."""
+    block = randomised(small()).blocks[0]
+    h = torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0))
+    ones, zeros = torch.ones(6, 8), torch.zeros(6, 8)
+    q, k, v = block.qkv(h).view(2, 6, 3, 2, 16).permute(2, 0, 3, 1, 4)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 6, 32)
+    torch.testing.assert_close(block._attend(h, (ones, zeros)), expected)
+
+
+def test_positions_matter_only_relative_to_each_other():
+    """Rotary attention: shifting all tokens in a window of pads shifts the attention's result."""
+    block = randomised(small()).blocks[0]
+    from uddm_lib.model import _rotary, _rotate
+
+    h = torch.randn(1, 1, 8, 16, generator=torch.Generator().manual_seed(0))
+    same = h[:, :, :1].expand(1, 1, 8, 16)
+    rotated = _rotate(same, _rotary(8, 16, h))[0, 0]
+    products = rotated @ rotated.T
+    torch.testing.assert_close(products[0, 2], products[5, 7])
+    assert block.n_heads == 2
+
+
+def test_named_sizes_of_the_paper_have_the_released_parameter_counts():
+    with torch.device("meta"):
+        for size, millions in {"tiny": 23.7, "small": 139.3, "medium": 384.0}.items():
+            model = UDDM(UDDMConfig.named(size, vocab_size=30_522, length=128))
+            assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.06), size
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"hidden_size": 30, "n_heads": 4}, "hidden_size=30"), ({"vocab_size": 1}, "vocab_size=1"),
+    ({"length": 0}, "length=0"), ({"dropout": 1.0}, "dropout=1.0"), ({"n_blocks": 2.0}, "n_blocks=2.0"),
+    ({"frequency_embedding_size": 7}, "frequency_embedding_size=7"),
+])
+def test_bad_shapes_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        UDDMConfig(**change)
+
+
+def test_unknown_size_lists_the_known_ones():
+    with pytest.raises(ValueError, match="size='huge' is unknown.*" + ", ".join(SIZES)):
+        UDDMConfig.named("huge", 10, 10)
+
+
+def test_sequences_longer_than_the_model_are_refused():
+    with pytest.raises(ValueError, match="7 tokens do not fit a model of length 6"):
+        UDDM(small()).denoise(torch.zeros(1, 7, dtype=torch.long), 0.1)

@@ -1,0 +1,134 @@
+import math
+
+import pytest
+import torch
+
+from uddm_lib import training
+from uddm_lib.checkpoints import load
+from uddm_lib.model import UDDMConfig
+from uddm_lib.training import TrainingOptions, batch_indices, sample_times, train
+
+CONFIG = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.1)
+BLOCKS = torch.tensor([[0, 1, 2, 3], [3, 4, 5, 0], [1, 1, 4, 4]])
+OPTIONS = dict(steps=12, batch_size=8, learning_rate=3e-3, warmup_steps=2, ema_decay=0.9, log_every=2,
+               checkpoint_every=4)
+
+
+def run(folder, **changes):
+    return train(folder, BLOCKS, BLOCKS, CONFIG, TrainingOptions(**(OPTIONS | changes)))
+
+
+def weights(model):
+    return torch.cat([p.flatten() for p in model.parameters()])
+
+
+def test_training_memorizes_three_sequences(tmp_path):
+    result = run(tmp_path / "run", steps=800, learning_rate=1e-2, log_every=200, checkpoint_every=400)
+    assert result.log["step"].tolist() == [200, 400, 600, 800]
+    corrupted = torch.tensor([[0, 1, 2, 5], [3, 0, 5, 0], [2, 1, 4, 4]])
+    restored = result.model.denoise(corrupted, 0.2).argmax(-1)
+    assert torch.equal(restored, BLOCKS)
+    assert torch.equal(weights(result.model), weights(load(tmp_path / "run" / "model")))
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout):
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=dropout)
+    options = TrainingOptions(**OPTIONS)
+    whole = train(tmp_path / "whole", BLOCKS, BLOCKS, config, options)
+    update = training._Loop._update
+
+    def dies(self, forward, step):
+        if step == 9:
+            raise KeyboardInterrupt
+        return update(self, forward, step)
+
+    monkeypatch.setattr(training._Loop, "_update", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", BLOCKS, BLOCKS, config, options)
+    steps = []
+
+    def counts(self, forward, step):
+        steps.append(step)
+        return update(self, forward, step)
+
+    monkeypatch.setattr(training._Loop, "_update", counts)
+    resumed = train(tmp_path / "killed", BLOCKS, BLOCKS, config, options)
+    assert steps == [8, 9, 10, 11]
+    assert torch.equal(weights(resumed.model), weights(whole.model))
+    columns = ["step", "loss", "learning_rate", "validation_nelbo"]
+    assert resumed.log[columns].equals(whole.log[columns])
+
+
+def test_a_finished_run_is_read_not_repeated(tmp_path, monkeypatch):
+    first = run(tmp_path / "run")
+    monkeypatch.setattr(training._Loop, "_update", None)
+    again = run(tmp_path / "run")
+    assert torch.equal(weights(first.model), weights(again.model)) and again.log.equals(first.log)
+
+
+def test_other_parameters_do_not_mix(tmp_path):
+    run(tmp_path / "run")
+    with pytest.raises(ValueError, match="learning_rate"):
+        run(tmp_path / "run", learning_rate=1e-3)
+
+
+def test_an_infinite_loss_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    update = training._Loop._update
+
+    def breaks(self, forward, step):
+        return update(self, forward, step) * (math.inf if step == 6 else 1)
+
+    monkeypatch.setattr(training._Loop, "_update", breaks)
+    with pytest.raises(FloatingPointError, match="loss became inf between steps 7 and 8.*state.safetensors"):
+        run(tmp_path / "run")
+    assert (tmp_path / "run" / "state.safetensors").is_file()
+    monkeypatch.undo()
+    assert run(tmp_path / "run").log["step"].iloc[-1] == 12
+
+
+def test_without_a_compiler_training_is_eager_and_says_so(tmp_path, monkeypatch, capsys):
+    def missing(*_, **__):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", missing)
+    assert run(tmp_path / "run", compile=True).log["step"].iloc[-1] == 12
+    assert "No working C++ compiler found): training eagerly" in capsys.readouterr().out
+
+
+def test_bfloat16_trains_too(tmp_path):
+    result = run(tmp_path / "run", precision="bf16")
+    assert result.log["loss"].notna().all() and next(result.model.parameters()).dtype == torch.float32
+
+
+def test_an_epoch_takes_every_block_once():
+    taken = torch.cat([batch_indices(10, 4, step, seed=3) for step in range(5)])
+    assert sorted(taken[:10].tolist()) == list(range(10)) == sorted(taken[10:].tolist())
+    assert taken[:10].tolist() != taken[10:].tolist()
+    assert torch.equal(batch_indices(10, 4, 3, seed=3), batch_indices(10, 4, 3, seed=3))
+
+
+def test_times_are_antithetic():
+    t = sample_times(100, 1e-3, torch.Generator().manual_seed(0))
+    assert t.dtype == torch.float64
+    cell = ((t - 1e-3) / (1 - 1e-3) * 100).floor()
+    assert cell.tolist() == list(range(100))
+
+
+@pytest.mark.parametrize("option", [
+    {"steps": 0}, {"batch_size": 1.5}, {"learning_rate": -1.0}, {"learning_rate": math.nan}, {"ema_decay": 1.0},
+    {"t_min": 0.0}, {"precision": "fp8"}, {"lr_schedule": "step"}, {"warmup_steps": -1}, {"steps": True},
+])
+def test_bad_options_are_named(option):
+    (name, value), = option.items()
+    with pytest.raises(ValueError, match=f"{name}={value!r} is not allowed; it must be"):
+        TrainingOptions(**option)
+
+
+def test_blocks_must_fit_the_model(tmp_path):
+    with pytest.raises(ValueError, match=r"shape \(3, 3\)"):
+        train(tmp_path, BLOCKS[:, :3], BLOCKS, CONFIG, TrainingOptions(**OPTIONS))
+    with pytest.raises(ValueError, match="allowed"):
+        train(tmp_path, BLOCKS + 3, BLOCKS, CONFIG, TrainingOptions(**OPTIONS))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,42 @@
+"""Companion of "Language Diffusion Models are Associative Memories Capable of Retrieving Unseen Data".
+
+The package holds the method; the notebooks tell it. Data flows one way: corpus -> token blocks -> subset of n ->
+training -> model -> probe -> table -> figure. Import the modules by name (``from uddm_lib import diffusion``):
+
+=============  =======================================================================================
+schedule       noise schedules: alpha_t, sigma_t
+diffusion      corruption, reverse posterior, NELBO, one reverse step: pure functions
+model          the diffusion transformer as a transformers model, and its named sizes
+sampling       the reverse process from any start
+probes         token recovery, conditional entropy, validation NELBO, novelty
+data           corpora, tokenizers, packing, nested subsets
+training       the training loop, resumable; runs read back for probing
+checkpoints    models and training states on disk
+results        run folders, provenance, tables
+parameters     validation of notebook parameters
+summary        statistics of tables: means with bootstrap intervals, gaps, the transition, the claims
+figures        one function per figure, from tables only
+=============  =======================================================================================
+"""
+
+import importlib
+from importlib import metadata
+
+__all__ = ["checkpoints", "data", "diffusion", "figures", "model", "parameters", "probes", "results", "sampling",
+           "schedule", "summary", "training"]
+
+try:
+    __version__ = metadata.version("uddm-companion")
+except metadata.PackageNotFoundError:
+    __version__ = "0+uninstalled"
+
+
+def __getattr__(name):
+    # Modules are imported when they are first used: reading a table should not wait for torch and transformers.
+    if name in __all__:
+        return importlib.import_module(f"uddm_lib.{name}")
+    raise AttributeError(f"module 'uddm_lib' has no attribute {name!r}")
+
+
+def __dir__():
+    return [*globals(), *__all__]

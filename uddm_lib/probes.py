@@ -1,0 +1,202 @@
+"""Probes of memorization and generalization (paper sections 4-5): recovery, conditional entropy, NELBO, novelty.
+
+Every probe takes a denoiser (see :mod:`uddm_lib.sampling`) and clean tokens of shape (B, L). ``scored`` is a
+mask of shape (L,) of the positions that count: the BOS and EOS of packed blocks are constant and left out.
+"""
+
+import pandas as pd
+import torch
+
+from uddm_lib.diffusion import corrupt, nelbo
+from uddm_lib.sampling import T_END, restore
+from uddm_lib.schedule import LogLinearSchedule
+
+__all__ = ["conditional_entropy", "corrupt_share", "novelty", "recovery_rates", "token_outcomes",
+           "token_recovery", "validation_nelbo"]
+
+
+def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, scored=None, seed=1, batch_size=256):
+    """Token recovery rate (paper eq. (12)) of every sequence at several noise levels.
+
+    Stochastic (experiment 2): a level is the diffusion time t of both the corruption and the start of the
+    reverse process. Greedy (experiment 1): a level is the share of corrupted tokens and the greedy process
+    starts at ``start_t`` whatever the share.
+
+    Args:
+        denoiser: maps (z_t, sigma_t) to logits (B, L, V).
+        x: clean tokens, shape (B, L).
+        levels: times in (0, 1], or shares in [0, 1] if greedy.
+        steps: intervals of the reverse grid over (0, 1].
+        greedy: experiment 1 in place of experiment 2.
+        start_t: fixed start of the greedy process.
+        scored: mask of the positions that count, shape (L,); all by default.
+        seed: the corruption and the draws at a level depend on it and on the level's position alone.
+        batch_size: sequences a call of the denoiser.
+
+    Returns:
+        A table with a row per level and sequence: ``level, sequence, corrupted, recovered, unstable, exact``
+        (see :func:`recovery_rates`).
+    """
+    tables = []
+    for i, level in enumerate(levels):
+        generator = torch.Generator(x.device).manual_seed(seed * 1_000 + i)
+        z_t, restored = _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size)
+        rates = recovery_rates(x, z_t, restored, scored)
+        rates.insert(0, "level", level)
+        tables.append(rates)
+    return pd.concat(tables, ignore_index=True)
+
+
+def recovery_rates(x, z_t, restored, scored=None):
+    """Rates that compare original, corrupted and restored tokens, each of shape (B, L), sequence by sequence.
+
+    Returns:
+        A table with a row a sequence: ``sequence``; ``corrupted``, the number of positions where z_t differs
+        from x; ``recovered``, the share of them where the restored token is the original (NaN when there are
+        none); ``unstable``, the share of untouched positions that the process changed (NaN when there are
+        none); ``exact``, whether all positions are right. Only ``scored`` positions count.
+    """
+    scored = _mask(x, scored)
+    changed, right = (z_t != x)[:, scored], (restored == x)[:, scored]
+    corrupted, untouched = changed.sum(1).double(), (~changed).sum(1).double()
+    return pd.DataFrame({
+        "sequence": range(len(x)),
+        "corrupted": changed.sum(1).tolist(),
+        "recovered": ((changed & right).sum(1) / corrupted).tolist(),
+        "unstable": ((~changed & ~right).sum(1) / untouched).tolist(),
+        "exact": right.all(1).int().tolist(),
+    })
+
+
+def token_outcomes(denoiser, x, t, steps=1000, scored=None, seed=1, batch_size=256):
+    """Conditional entropy of every token after restoration, by what became of the token (figure 3).
+
+    The sequences are corrupted at t and restored stochastically; the entropy is that of the prediction at
+    t = 1e-5 given the restored sequence.
+
+    Returns:
+        A table with a row a scored token: ``sequence, position, outcome, entropy`` (nats); the outcome is
+        recovered or failed for corrupted tokens, stable or unstable for untouched ones.
+    """
+    generator = torch.Generator(x.device).manual_seed(seed)
+    z_t, restored = _round_trip(denoiser, x, t, steps, False, 1.0, generator, batch_size)
+    entropy = conditional_entropy(denoiser, restored, generator=generator, batch_size=batch_size)
+    scored = _mask(x, scored)
+    sequence, position = torch.meshgrid(torch.arange(len(x)), scored.nonzero()[:, 0].cpu(), indexing="ij")
+    code = (2 * (z_t == x) + (restored != x))[:, scored].cpu()
+    return pd.DataFrame({
+        "sequence": sequence.flatten().tolist(),
+        "position": position.flatten().tolist(),
+        "outcome": pd.Categorical.from_codes(code.flatten().tolist(), ["recovered", "failed", "stable", "unstable"]),
+        "entropy": entropy[:, scored].flatten().tolist(),
+    })
+
+
+@torch.inference_mode()
+def conditional_entropy(denoiser, x, t=T_END, generator=None, batch_size=256, schedule=None):
+    """Conditional entropy of every token, H = -sum_v p(v) log p(v) (paper eq. (13)), z_t drawn at time t.
+
+    Args:
+        denoiser: maps (z_t, sigma_t) to logits (B, L, V).
+        x: tokens of shape (B, L).
+        t: time in (0, 1].
+        generator: source of the corruption; seeded with 0 by default.
+        batch_size: sequences a call of the denoiser.
+        schedule: noise schedule, log-linear by default.
+
+    Returns:
+        Nats, shape (B, L). A sequence's conditional entropy is the sum over its positions.
+
+    Raises:
+        ValueError: if t is outside (0, 1] or a token outside the vocabulary.
+    """
+    schedule = schedule or LogLinearSchedule()
+    generator = generator or torch.Generator(x.device).manual_seed(0)
+    alpha, sigma = schedule.alpha(t), schedule.sigma(t).to(x.device)
+    entropies = []
+    for chunk in x.split(batch_size):
+        log_p = denoiser.denoise(corrupt(chunk, alpha, denoiser.vocab_size, generator), sigma).log_softmax(-1)
+        entropies.append(-torch.special.xlogy(log_p.exp(), log_p.exp()).sum(-1))
+    return torch.cat(entropies)
+
+
+@torch.inference_mode()
+def validation_nelbo(denoiser, x, scored=None, draws=1, seed=1, batch_size=256, t_min=1e-3, schedule=None):
+    """Negative evidence lower bound of clean tokens (paper eq. (3)), nats per scored token.
+
+    Each sequence gets ``draws`` times, stratified over [t_min, 1] across all sequences, and one corruption at
+    each. The perplexity reported by the paper's code is the exponential of the mean.
+
+    Returns:
+        One estimate a sequence, shape (B,); their mean estimates the data's NELBO.
+    """
+    schedule = schedule or LogLinearSchedule()
+    generator = torch.Generator(x.device).manual_seed(seed)
+    scored = _mask(x, scored)
+    n = len(x) * draws
+    order = torch.randperm(n, generator=generator, device=x.device)
+    jitter = torch.rand(n, generator=generator, device=x.device, dtype=torch.float64)
+    times = t_min + (1 - t_min) * (order + jitter) / n
+    values = []
+    for chunk, t in zip(x.repeat(draws, 1).split(batch_size), times.split(batch_size)):
+        alpha = schedule.alpha(t)
+        z_t = corrupt(chunk, alpha, denoiser.vocab_size, generator)
+        logits = denoiser.denoise(z_t, schedule.sigma(t))
+        values.append(nelbo(logits, z_t, chunk, alpha, schedule.dalpha(t))[:, scored].mean(1))
+    return torch.cat(values).view(draws, len(x)).mean(0)
+
+
+def novelty(generated, stored, scored=None, chunk=64):
+    """How far generated sequences are from the nearest of the stored ones.
+
+    Args:
+        generated: tokens of shape (G, L).
+        stored: training sequences, shape (N, L).
+        scored: mask of the positions that count, shape (L,).
+        chunk: generated sequences compared at once.
+
+    Returns:
+        A table with a row a generated sequence: ``overlap``, the largest share of equal tokens with a stored
+        sequence, and ``copy``, whether that is all of them.
+    """
+    scored = _mask(generated, scored)
+    stored = stored[:, scored]
+    best = torch.cat([torch.stack([(stored == sequence).sum(1).max() for sequence in part])
+                      for part in generated[:, scored].split(chunk)])
+    return pd.DataFrame({"overlap": (best / stored.shape[1]).tolist(), "copy": (best == stored.shape[1]).tolist()})
+
+
+def corrupt_share(x, share, vocab_size, generator=None):
+    """Replace a share of each sequence's tokens, at random positions, by other tokens drawn uniformly.
+
+    Unlike :func:`~uddm_lib.diffusion.corrupt`, exactly round(share L) tokens a sequence differ from x.
+
+    Returns:
+        Corrupted tokens of shape (B, L).
+
+    Raises:
+        ValueError: if ``share`` is outside [0, 1].
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share={share!r} is outside [0, 1]")
+    rank = torch.rand(x.shape, generator=generator, device=x.device).argsort(1).argsort(1)
+    shift = torch.randint(1, vocab_size, x.shape, generator=generator, device=x.device)
+    return torch.where(rank < round(share * x.shape[1]), (x + shift) % vocab_size, x)
+
+
+def _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size):
+    """Corrupt x at a level and restore it: (z_t, restored)."""
+    if greedy:
+        z_t = corrupt_share(x, level, denoiser.vocab_size, generator)
+    else:
+        z_t, start_t = corrupt(x, LogLinearSchedule().alpha(level), denoiser.vocab_size, generator), level
+    return z_t, restore(denoiser, z_t, start_t, steps, greedy, generator, batch_size)
+
+
+def _mask(x, scored):
+    if scored is None:
+        return torch.ones(x.shape[1], dtype=torch.bool, device=x.device)
+    if scored.shape != x.shape[1:] or not scored.any():
+        raise ValueError(f"scored has shape {tuple(scored.shape)} with {int(scored.sum())} positions; "
+                         f"sequences have {x.shape[1]}, of which at least one must count")
+    return scored.to(x.device)

@@ -1,0 +1,103 @@
+"""The reverse process from any start: generation, restoration, and the trajectory in between.
+
+Everything here takes a *denoiser*: an object with ``denoise(z_t, sigma) -> logits (B, L, V)`` and a
+``vocab_size``. The trained network is one; exact solutions of known sources are others.
+"""
+
+import torch
+
+from uddm_lib.diffusion import reverse_step
+from uddm_lib.schedule import LogLinearSchedule
+
+__all__ = ["T_END", "generate", "restore", "time_grid", "trajectory"]
+
+T_END = 1e-5
+
+
+def time_grid(steps):
+    """Times of the reverse loop, linspace(1, 1e-5, steps + 1), float64 (protocol of the released code).
+
+    Raises:
+        ValueError: if ``steps`` is not a positive integer.
+    """
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps={steps!r} is not a positive integer")
+    return torch.linspace(1, T_END, steps + 1, dtype=torch.float64)
+
+
+@torch.inference_mode()
+def trajectory(denoiser, z_t, start_t=1.0, steps=1000, greedy=False, final_greedy=None, generator=None,
+               schedule=None):
+    """Yield (t, z_t) along the reverse process, from the grid time nearest to ``start_t`` down to the clean end.
+
+    The grid ends at t = 1e-5; one noise-removal step follows: a draw from the posterior at alpha_s = 1, or,
+    when greedy, the argmax of the prediction. The last pair yielded has t = 0.
+
+    In the greedy process a token moves only if (alpha_s - alpha_t) (p_top - p[z_t]) exceeds
+    alpha_t (1 - alpha_s) / alpha_s + V alpha_t p[z_t]. On a fine grid no prediction can reach that except at
+    the very end, so steps that provably change nothing are taken without asking the denoiser.
+
+    Args:
+        denoiser: maps (z_t, sigma_t) to logits (B, L, V).
+        z_t: tokens to start from, shape (B, L), on the denoiser's device.
+        start_t: time in (0, 1] that the process is told to start at.
+        steps: intervals of the grid over the whole of (0, 1].
+        greedy: most probable token at every step in place of a draw.
+        final_greedy: the same for the noise-removal step; as ``greedy`` by default.
+        generator: source of randomness, on the device of ``z_t``.
+        schedule: noise schedule, log-linear by default.
+
+    Raises:
+        ValueError: if ``steps`` or ``start_t`` is out of range.
+    """
+    if not 0 < start_t <= 1:
+        raise ValueError(f"start_t={start_t!r} is outside (0, 1]")
+    schedule = schedule or LogLinearSchedule()
+    times = time_grid(steps)
+    times = times[(times - start_t).abs().argmin():]
+    alphas = schedule.alpha(times)
+    sigmas = schedule.sigma(times)
+    yield times[0].item(), z_t
+    for i in range(len(times) - 1):
+        alpha_t, alpha_s = alphas[i], alphas[i + 1]
+        if not greedy or alpha_s - alpha_t > alpha_t * (1 - alpha_s) / alpha_s:
+            logits = denoiser.denoise(z_t, sigmas[i].to(z_t.device))
+            z_t = reverse_step(logits, z_t, alpha_s, alpha_t, generator, greedy)
+        yield times[i + 1].item(), z_t
+    logits = denoiser.denoise(z_t, sigmas[-1].to(z_t.device))
+    if greedy if final_greedy is None else final_greedy:
+        yield 0.0, logits.argmax(-1)
+    else:
+        yield 0.0, reverse_step(logits, z_t, torch.ones(()), alphas[-1], generator)
+
+
+def restore(denoiser, z_t, start_t, steps=1000, greedy=False, generator=None, batch_size=256, **options):
+    """Run the reverse process on corrupted tokens and return its end, shape (B, L); see :func:`trajectory`."""
+    _positive(batch_size, "batch_size")
+    ends = []
+    for chunk in z_t.split(batch_size):
+        for _, state in trajectory(denoiser, chunk, start_t, steps, greedy, generator=generator, **options):
+            pass
+        ends.append(state)
+    return torch.cat(ends)
+
+
+def generate(denoiser, n, length, steps=1000, generator=None, batch_size=256, device="cpu", **options):
+    """Generate n sequences of ``length`` tokens from uniform noise; the noise-removal step is greedy, as released.
+
+    Returns:
+        Tokens of shape (n, length).
+
+    Raises:
+        ValueError: if ``n``, ``length``, ``steps`` or ``batch_size`` is not a positive integer.
+    """
+    _positive(n, "n")
+    _positive(length, "length")
+    noise = torch.randint(denoiser.vocab_size, (n, length), generator=generator, device=device)
+    options.setdefault("final_greedy", True)
+    return restore(denoiser, noise, 1.0, steps, generator=generator, batch_size=batch_size, **options)
+
+
+def _positive(value, name):
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}={value!r} is not a positive integer")

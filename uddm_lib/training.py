@@ -1,0 +1,339 @@
+"""Training of a UDDM through Accelerate (paper appendix A), resumable from its last checkpoint.
+
+What a step sees (which blocks, times, noise, dropout) is a pure function of (seed, step), so a run that was
+killed and resumed sees what it would have seen.
+"""
+
+import functools
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from torch.optim.swa_utils import AveragedModel
+from transformers import get_scheduler
+
+from uddm_lib import checkpoints
+from uddm_lib.data import check_blocks, load_corpus, subset
+from uddm_lib.diffusion import corrupt, nelbo
+from uddm_lib.model import UDDM
+from uddm_lib.probes import validation_nelbo
+from uddm_lib.results import open_run, progress, provenance, read_run, read_table, resolve, write_table
+from uddm_lib.schedule import LogLinearSchedule
+
+__all__ = ["Run", "TrainedRun", "TrainingOptions", "batch_indices", "load_run", "sample_times", "train"]
+
+_STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train; the defaults are the paper's (appendix A), but for the number of steps.
+
+    Args:
+        steps: optimizer steps.
+        batch_size: global batch, in sequences.
+        learning_rate: peak rate of AdamW (betas 0.9, 0.999; eps 1e-8; no weight decay).
+        warmup_steps: steps of linear warm-up.
+        lr_schedule: what follows the warm-up: ``constant_with_warmup`` (paper), ``cosine`` or ``linear`` (to zero).
+        gradient_clip: largest norm of the gradient.
+        ema_decay: decay of the exponential moving average of the weights, in [0, 1).
+        t_min: times are drawn from [t_min, 1]. 1e-3 is the paper's; a larger one spends short runs on the times
+            that carry gradient.
+        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16 under autocast.
+        compile: compile the network with torch.compile; without a working compiler training runs eagerly and says so.
+        seed: seed of everything random.
+        log_every, checkpoint_every: steps between rows of the log, and between checkpoints.
+
+    Raises:
+        ValueError: if an option is out of range; the message names it.
+    """
+
+    steps: int = 3000
+    batch_size: int = 512
+    learning_rate: float = 3e-4
+    warmup_steps: int = 2500
+    lr_schedule: str = "constant_with_warmup"
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.9999
+    t_min: float = 1e-3
+    precision: str = "fp32"
+    compile: bool = False
+    seed: int = 1
+    log_every: int = 100
+    checkpoint_every: int = 1000
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
+            _require(name, getattr(self, name), lambda v: isinstance(v, int) and v >= 1, "a positive integer")
+        for name in ("warmup_steps", "seed"):
+            _require(name, getattr(self, name), lambda v: isinstance(v, int) and v >= 0, "an integer of at least 0")
+        for name in ("learning_rate", "gradient_clip"):
+            _require(name, getattr(self, name), lambda v: 0 < v < math.inf, "a positive number")
+        _require("ema_decay", self.ema_decay, lambda v: 0 <= v < 1, "in [0, 1)")
+        _require("t_min", self.t_min, lambda v: 0 < v < 1, "in (0, 1)")
+        _require("precision", self.precision, ("fp32", "bf16").__contains__, "one of fp32, bf16")
+        _require("lr_schedule", self.lr_schedule, ("constant_with_warmup", "cosine", "linear").__contains__,
+                 "one of constant_with_warmup, cosine, linear")
+
+
+class Run(NamedTuple):
+    """A finished run: its folder, the averaged model in evaluation mode, and the log (a row per ``log_every``)."""
+
+    folder: Path
+    model: UDDM
+    log: pd.DataFrame
+
+
+def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=None, parameters=None,
+          show_progress=False):
+    """Train a UDDM, or resume or just read the run that ``folder`` holds.
+
+    Writes ``run.json`` (what was asked), ``model/`` (the averaged weights, with the tokenizer) and ``log.csv``
+    (step, loss and validation NELBO in nats per token, learning rate, tokens per second). While it runs,
+    ``state.safetensors`` holds the last checkpoint.
+
+    Args:
+        folder: the run's folder.
+        blocks: training blocks, shape (n, L).
+        test_blocks: held-out blocks for the validation NELBO, shape (m, L).
+        config: a :class:`~uddm_lib.model.UDDMConfig`.
+        options: a :class:`TrainingOptions`.
+        tokenizer: stored with the model.
+        scored: mask of the positions that count in the validation NELBO, shape (L,).
+        parameters: anything else that identifies the run (corpus, n), kept in ``run.json``.
+        show_progress: show a progress bar.
+
+    Returns:
+        A :class:`Run`.
+
+    Raises:
+        ValueError: if the folder holds a run of other parameters, or blocks don't fit the model.
+        FloatingPointError: if the loss is not finite; the last checkpoint is left in place.
+    """
+    for name, part in (("blocks", blocks), ("test_blocks", test_blocks)):
+        check_blocks(part, config.vocab_size)
+        if part.shape[1] != config.length or not len(part):
+            raise ValueError(f"{name} has shape {tuple(part.shape)}; the model takes (at least 1, {config.length})")
+    shape = {name: getattr(config, name) for name in
+             ("vocab_size", "length", "hidden_size", "cond_dim", "n_blocks", "n_heads", "dropout", "adaln_zero")}
+    asked = {"blocks": len(blocks)} | shape | asdict(options) | (parameters or {})
+    folder = open_run(folder, asked)
+    if not (folder / "model").is_dir() or not (folder / "log.csv").is_file():
+        loop = _Loop(folder, blocks, config, options)
+        rows = loop.run(lambda model: validation_nelbo(model, test_blocks, scored).mean().item(), show_progress)
+        if loop.accelerator.is_main_process:
+            write_table(pd.DataFrame(rows), folder / "log.csv", provenance(asked, options.seed))
+            checkpoints.save(folder / "model", loop.average.module, tokenizer)
+            (folder / _STATE).unlink(missing_ok=True)
+        loop.accelerator.wait_for_everyone()
+    return Run(folder, checkpoints.load(folder / "model"), read_table(folder / "log.csv"))
+
+
+class TrainedRun(NamedTuple):
+    """A run read back for probing: the model, what it was trained on (n, L), and what it never saw (m, L)."""
+
+    folder: Path
+    model: UDDM
+    tokenizer: object
+    train: torch.Tensor
+    test: torch.Tensor
+    scored: torch.Tensor
+    parameters: dict
+
+    @property
+    def labels(self):
+        """The columns that every table of the run begins with: corpus, size, n."""
+        return {"corpus": self.parameters["corpus"], "size": self.parameters["size"], "n": len(self.train)}
+
+    def sets(self, sequences, seed=1):
+        """Sequences to probe: ``train``, ``test`` and the control ``random`` (uniform tokens), each (sequences, L).
+
+        A training set with fewer sequences is repeated, each copy to be corrupted anew, so that the error bars
+        of small training sets are not larger than those of large ones; the test set gives what it has.
+        """
+        copies = -(-sequences // len(self.train))
+        noise = torch.randint(self.model.vocab_size, (sequences, self.train.shape[1]),
+                              generator=torch.Generator().manual_seed(seed))
+        noise[:, ~self.scored] = self.test[0, ~self.scored]
+        return {"train": self.train.repeat(copies, 1)[:sequences], "test": self.test[:sequences], "random": noise}
+
+
+def load_run(folder, device="cpu"):
+    """Read a run that notebook 02 wrote (or one that ships in ``runs/pretrained``), with its corpus.
+
+    Args:
+        folder: the run's folder, relative to the repository's root or absolute.
+        device: where the model goes.
+
+    Raises:
+        FileNotFoundError, ValueError: if the folder holds no finished run; the message names the file.
+    """
+    folder = resolve(folder)
+    parameters = read_run(folder)
+    missing = {"corpus", "length", "vocab_size", "size", "n", "corpus_seed"} - set(parameters)
+    if missing:
+        raise ValueError(f"{folder / 'run.json'} lacks {', '.join(sorted(missing))}: not a run of notebook 02")
+    corpus = load_corpus(parameters["corpus"], parameters["length"], parameters["vocab_size"], parameters["corpus_seed"])
+    model = checkpoints.load(folder / "model", device)
+    if (corpus.vocab_size, corpus.length) != (model.vocab_size, model.length):
+        raise ValueError(f"{folder / 'model'} has vocab_size={model.vocab_size} and length={model.length}; corpus "
+                         f"{corpus.name} now gives {corpus.vocab_size} and {corpus.length}: the run's text has changed")
+    blocks = subset(corpus.train, parameters["n"], parameters["corpus_seed"])
+    return TrainedRun(folder, model, corpus.tokenizer, blocks, corpus.test, corpus.scored, parameters)
+
+
+class _Loop:
+    """The state of one training run and the loop over its steps."""
+
+    def __init__(self, folder, blocks, config, options):
+        self.folder, self.options, self.schedule = folder, options, LogLinearSchedule()
+        self.accelerator = Accelerator()
+        self.device = self.accelerator.device
+        self.blocks = blocks.to(self.device)
+        with torch.random.fork_rng():
+            torch.manual_seed(options.seed)
+            model = UDDM(config)
+        fused = {"fused": True} if self.device.type in ("cpu", "cuda") else {}
+        optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=0.0, **fused)
+        self.average = AveragedModel(model.to(self.device), multi_avg_fn=functools.partial(_average, options.ema_decay))
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.lr = get_scheduler(options.lr_schedule, optimizer, options.warmup_steps, options.steps)
+        self.step, self.rows = self._resume() if (folder / _STATE).is_file() else (0, [])
+
+    def run(self, validate, show_progress):
+        """Take the steps that are left; returns the rows of the log."""
+        options = self.options
+        forward = _compiled(self.model) if options.compile else self.model
+        self.model.train()
+        since, started = self.step, time.perf_counter()
+        losses = []
+        steps = progress(range(self.step, options.steps), total=options.steps - self.step,
+                         description="training", enabled=show_progress)
+        for step in steps:
+            losses.append(self._update(forward, step))
+            self.step = step + 1
+            last = self.step == options.steps
+            if self.step % options.log_every == 0 or last:
+                loss = torch.stack(losses).mean().item()
+                if not math.isfinite(loss):
+                    kept = f"; the last checkpoint is {self.folder / _STATE}" if (self.folder / _STATE).exists() else ""
+                    raise FloatingPointError(f"the loss became {loss} between steps {self.step - len(losses) + 1} "
+                                             f"and {self.step}: lower learning_rate={options.learning_rate}{kept}")
+                rate = (self.step - since) * options.batch_size * self.blocks.shape[1] / (time.perf_counter() - started)
+                self.rows.append({"step": self.step, "loss": loss, "learning_rate": self.lr.get_last_lr()[0],
+                                  "tokens_per_second": rate, "validation_nelbo": math.nan})
+                losses = []
+                if last or self.step % (max(options.steps // 10 // options.log_every, 1) * options.log_every) == 0:
+                    self.rows[-1]["validation_nelbo"] = validate(self.average.module.eval())
+                since, started = self.step, time.perf_counter()
+            if self.step % options.checkpoint_every == 0 and not losses and not last:
+                self._checkpoint()
+        return self.rows
+
+    def _update(self, forward, step):
+        """One optimizer step; returns the loss in nats per token, still on the device."""
+        options, schedule = self.options, self.schedule
+        mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        generator = _generator(options.seed, step)
+        index = batch_indices(len(self.blocks), options.batch_size, step, options.seed)[mine]
+        t = sample_times(options.batch_size, options.t_min, generator)[mine].to(self.device)
+        x = self.blocks[index.to(self.device)]
+        noise = _generator(options.seed, step, 1 + self.accelerator.process_index, self.device)
+        alpha_t = schedule.alpha(t)
+        z_t = corrupt(x, alpha_t, self.average.module.vocab_size, noise)
+        # Dropout takes its randomness from torch's global state alone: set it from the step, then put it back.
+        with torch.random.fork_rng(enabled=self.average.module.config.dropout > 0):
+            torch.manual_seed(options.seed + 2**20 * (step + 1) + self.accelerator.process_index)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+                logits = forward(z_t, schedule.sigma(t).float()).logits
+            loss = nelbo(logits, z_t, x, alpha_t, schedule.dalpha(t)).mean()
+            self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
+        self.optimizer.step()
+        self.lr.step()
+        self.optimizer.zero_grad()
+        self.average.update_parameters(self.accelerator.unwrap_model(self.model))
+        return loss.detach()
+
+    def _checkpoint(self):
+        if self.accelerator.is_main_process:
+            tensors = {f"model.{k}": v for k, v in self.accelerator.unwrap_model(self.model).state_dict().items()}
+            tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+            tensors |= {f"optimizer.{i}.{k}": v for i, slots in self.optimizer.state_dict()["state"].items()
+                        for k, v in slots.items()}
+            checkpoints.save_state(self.folder / _STATE, tensors, {"rows": self.rows, "lr": self.lr.state_dict()})
+
+    def _resume(self):
+        tensors, metadata = checkpoints.load_state(self.folder / _STATE)
+        parts = {"model": {}, "average": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            part, key = name.split(".", 1)
+            parts[part][key] = value
+        slots = {}
+        for name, value in parts["optimizer"].items():
+            i, key = name.split(".")
+            slots.setdefault(int(i), {})[key] = value
+        self.accelerator.unwrap_model(self.model).load_state_dict(parts["model"])
+        self.average.load_state_dict(parts["average"])
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
+        self.lr.load_state_dict(metadata["lr"])
+        for group, rate in zip(self.optimizer.param_groups, metadata["lr"]["_last_lr"]):
+            group["lr"] = rate
+        return metadata["rows"][-1]["step"], metadata["rows"]
+
+
+def batch_indices(n, batch_size, step, seed):
+    """Which of n blocks step ``step`` takes: consecutive pieces of one shuffle per epoch, shape (batch_size,)."""
+    positions = torch.arange(step * batch_size, (step + 1) * batch_size)
+    index = torch.empty_like(positions)
+    for epoch in positions.div(n, rounding_mode="floor").unique().tolist():
+        here = positions.div(n, rounding_mode="floor") == epoch
+        index[here] = _shuffle(n, seed, epoch)[positions[here] % n]
+    return index
+
+
+def sample_times(batch_size, t_min, generator):
+    """Times of a batch, uniform in [t_min, 1] and antithetic: one in each of batch_size equal intervals.
+
+    Returns:
+        float64 tensor of shape (batch_size,).
+    """
+    jitter = torch.rand(batch_size, generator=generator, dtype=torch.float64)
+    return t_min + (1 - t_min) * (torch.arange(batch_size) + jitter) / batch_size
+
+
+@functools.lru_cache(maxsize=128)
+def _shuffle(n, seed, epoch):
+    return torch.randperm(n, generator=_generator(seed, epoch, 0xE90C))
+
+
+def _generator(seed, step, purpose=0, device="cpu"):
+    """A generator that depends on (seed, step, purpose) alone."""
+    return torch.Generator(device).manual_seed(((seed * 0x10001 + purpose) * 2**32 + step) % 2**63)
+
+
+def _average(decay, averages, weights, updates):
+    """Exponential moving average whose decay warms up with the number of updates, as in the released code."""
+    decay = min(decay, (1 + int(updates)) / (10 + int(updates)))
+    torch._foreach_lerp_(averages, weights, 1 - decay)
+
+
+def _compiled(model):
+    """The compiled model, or the model itself, with a word on why, where torch.compile finds no compiler."""
+    try:
+        torch.compile(lambda a: a.sin() + 1)(torch.zeros(8, device=next(model.parameters()).device))
+    except Exception as error:  # the backend raises many types: a missing C++ compiler, Triton, headers
+        reason = str(error).strip().splitlines()[0]
+        print(f"torch.compile does not work here ({reason}): training eagerly, which is slower", flush=True)
+        return model
+    return torch.compile(model)
+
+
+def _require(name, value, test, allowed):
+    if isinstance(value, bool) or not test(value):
+        raise ValueError(f"{name}={value!r} is not allowed; it must be {allowed}")
