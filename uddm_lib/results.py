@@ -187,7 +187,7 @@ def read_table(path):
                          "it was written; run its notebook again")
     numbers = {name: [""] for name, kind in about["columns"].items() if kind != "str"}
     frame = pd.read_csv(io.BytesIO(data), dtype=about["columns"], keep_default_na=False, na_values=numbers,
-                        float_precision="round_trip", lineterminator="\n")
+                        lineterminator="\n")
     frame.attrs["provenance"] = about["provenance"]
     return frame
 

@@ -178,7 +178,8 @@ def load_run(folder, device="cpu"):
     missing = {"corpus", "length", "vocab_size", "size", "n", "corpus_seed"} - set(parameters)
     if missing:
         raise ValueError(f"{folder / 'run.json'} lacks {', '.join(sorted(missing))}: not a run of notebook 02")
-    corpus = load_corpus(parameters["corpus"], parameters["length"], parameters["vocab_size"], parameters["corpus_seed"])
+    asked = (parameters[name] for name in ("corpus", "length", "vocab_size", "corpus_seed"))
+    corpus = load_corpus(*asked)
     model = checkpoints.load(folder / "model", device)
     if (corpus.vocab_size, corpus.length) != (model.vocab_size, model.length):
         raise ValueError(f"{folder / 'model'} has vocab_size={model.vocab_size} and length={model.length}; corpus "
