@@ -61,6 +61,15 @@ def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout):
     assert resumed.log[columns].equals(whole.log[columns])
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_training_leaves_the_global_random_state_alone(tmp_path, dropout):
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=dropout)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    train(tmp_path / "run", BLOCKS, BLOCKS, config, TrainingOptions(**OPTIONS))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_finished_run_is_read_not_repeated(tmp_path, monkeypatch):
     first = run(tmp_path / "run")
     monkeypatch.setattr(training._Loop, "_update", None)

@@ -4,19 +4,21 @@ import functools
 import io
 
 import matplotlib
+import matplotlib.figure
 from matplotlib import colormaps
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from uddm_lib.results import atomic_write, resolve
 from uddm_lib.summary import need
 
+COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
 STYLE = {
     "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "legend.fontsize": 8, "xtick.labelsize": 8,
     "ytick.labelsize": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "0.9", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.4,
     "lines.markersize": 4.5, "legend.frameon": False, "figure.dpi": 110, "savefig.dpi": 180, "pdf.fonttype": 42,
-    "axes.prop_cycle": matplotlib.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7"]), "svg.hashsalt": "uddm",
+    "axes.prop_cycle": matplotlib.cycler(color=COLORS), "svg.hashsalt": "uddm",
 }
 MARKERS = "os^Dv<>PX*"
 TITLES = {"markov": "Markov chain", "kjv": "King James Bible"}
@@ -29,6 +31,14 @@ def styled(draw):
         with matplotlib.rc_context(STYLE):
             return draw(*arguments, **options)
     return styled
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that keeps the style until it is drawn: matplotlib makes ticks only then, from its settings."""
+
+    @styled
+    def draw(self, renderer):
+        super().draw(renderer)
 
 
 @styled
@@ -44,9 +54,12 @@ def save(figure, folder, name):
         atomic_write(resolve(folder) / f"{name}.{suffix}", buffer.getvalue())
 
 
-def panels(rows, columns, size, **shared):
-    figure = Figure(figsize=(columns * size[0] + 1.6, rows * size[1] + 0.4), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False, **shared)
+def panels(rows, columns, size, below=0, **shared):
+    """A figure and its axes; with room for a second part of ``below`` inches, two subfigures in place of the figure."""
+    heights = rows * size[1] + 0.4, below
+    figure = Figure(figsize=(columns * size[0] + 1.6, sum(heights)), layout="constrained")
+    part = figure.subfigures(2, 1, height_ratios=heights)[0] if below else figure
+    return figure, part.subplots(rows, columns, squeeze=False, **shared)
 
 
 def of(frame, corpus, columns):
@@ -54,8 +67,15 @@ def of(frame, corpus, columns):
     need(frame, ["corpus", *columns])
     table = frame[frame["corpus"] == corpus]
     if table.empty:
-        raise ValueError(f"corpus={corpus!r} is not in the table; it holds {', '.join(map(str, unique(frame, 'corpus')))}")
+        raise ValueError(f"corpus={corpus!r} is not in the table; it holds {', '.join(unique(frame, 'corpus'))}")
     return table
+
+
+def of_size(table, size):
+    """The rows of one model size, or an error that says which there are."""
+    if size not in set(table["size"]):
+        raise ValueError(f"size={size!r} is not in the table; it holds {', '.join(unique(table, 'size'))}")
+    return table[table["size"] == size]
 
 
 def unique(frame, column):
@@ -69,6 +89,13 @@ def order(values):
     return {v: (colormaps["viridis"](i * step), MARKERS[i % len(MARKERS)]) for i, v in enumerate(values)}
 
 
+def spread(items, most=9):
+    """At most ``most`` of the dictionary's items, evenly spread, the first and the last among them: for a key."""
+    keys, count = list(items), min(most, len(items))
+    picked = {round(i * (len(keys) - 1) / max(1, count - 1)) for i in range(count)}
+    return {key: items[key] for i, key in enumerate(keys) if i in picked}
+
+
 def line(axis, rows, x, **style):
     rows = rows.sort_values(x)
     errors = [(rows["mean"] - rows["low"]).clip(lower=0), (rows["high"] - rows["mean"]).clip(lower=0)]
@@ -76,11 +103,25 @@ def line(axis, rows, x, **style):
 
 
 def log_n(axis, n):
-    ticks = sorted(n.unique())
+    values = sorted(n.unique(), reverse=True)
+    apart = (values[0] / values[-1]) ** 0.06
+    ticks = values[:1]  # from the largest n down, without those whose label would touch the one before
+    for value in values[1:]:
+        if value * apart <= ticks[-1]:
+            ticks.append(value)
     axis.set_xscale("log", base=2)
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], rotation=45, ha="right")
     axis.minorticks_off()
     axis.set_xlabel("training sequences n")
+
+
+def plain_log(axis):
+    """A log y axis with plain numbers, also at 2, 3 and 5 where the range is short."""
+    axis.set_yscale("log")
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(LogLocator(10, (1, 2, 3, 5) if high < 100 * low else (1,)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1e5 else f"{value:.0e}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def stairs(axis, rows, color, fill):

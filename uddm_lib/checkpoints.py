@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from safetensors.torch import save as serialise
@@ -72,7 +73,8 @@ def load(folder, device="cpu"):
         raise ValueError(f"{config_file} is not a model's configuration: {error}") from None
     if kind != UDDMConfig.model_type:
         raise ValueError(f"{config_file} describes a model of type {kind!r}, not {UDDMConfig.model_type!r}")
-    model = UDDM(UDDMConfig.from_pretrained(folder))
+    with torch.random.fork_rng():  # the weights it starts with are drawn, and replaced at once
+        model = UDDM(UDDMConfig.from_pretrained(folder))
     try:
         state = {name: value.float() for name, value in load_file(weights).items()}
         model.load_state_dict(state)

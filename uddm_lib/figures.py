@@ -5,26 +5,29 @@ notebook shows it with ``display``. Order (n, t) is drawn in viridis, which also
 of its own; kinds of data differ by line style: training solid, test or generated dashed, the control dotted.
 """
 
-from matplotlib.figure import Figure
-
 from uddm_lib._plotting import (
+    COLORS,
     MARKERS,
     STYLE,
     TITLES,
+    Figure,
     handle,
     legend,
     line,
     log_n,
     of,
     order,
+    of_size,
     panels,
+    plain_log,
     save,
+    spread,
     stairs,
     styled,
     titled,
     unique,
 )
-from uddm_lib._text_panel import KEY, draw_text
+from uddm_lib._text_panel import KEY, draw_text, text_height
 from uddm_lib.summary import need
 
 __all__ = ["STYLE", "figure1", "figure2", "figure3", "figure4", "figure5", "perplexity", "recovery_against_time",
@@ -37,16 +40,20 @@ _SETS = {  # set -> label, line style
 
 
 @styled
-def figure1(basins, corpus):
+def figure1(basins, corpus, examples=None):
     """Basins of attraction: greedy recovery against the share of corrupted tokens, a curve per n (paper figure 1).
 
     Args:
         basins: summary with the columns ``corpus, size, n, set, share, mean, low, high``.
         corpus: the corpus to draw.
+        examples: as for :func:`text_examples`; the greedy ones of the largest size are shown below.
     """
     table = of(basins, corpus, ["size", "n", "set", "share", "mean", "low", "high"])
     sizes, colors = unique(table, "size"), order(table["n"])
-    figure, axes = panels(len(sizes), 2, (3.4, 2.5), sharex=True, sharey=True)
+    text = None if examples is None else _examples(examples, corpus, "greedy", sizes[-1])
+    below = 0 if text is None else 0.4 + text_height(text)
+    figure, axes = panels(len(sizes), 2, (3.8, 2.5), below, sharex=True, sharey=True)
+    top, bottom = figure.subfigs or (figure, None)
     for row, size in zip(axes, sizes):
         for axis, name, letter in zip(row, ("train", "test"), "AB"):
             part = table[table["size"] == size]
@@ -59,9 +66,12 @@ def figure1(basins, corpus):
         row[0].set_ylabel("token recovery rate\n(greedy)")
     for axis in axes[-1]:
         axis.set_xlabel("share of tokens corrupted")
-    handles = [handle(f"n = {n:,}", color=c, marker=m) for n, (c, m) in colors.items()]
-    legend(figure, [*handles, handle(f"{_SETS['random'][0]},\nlargest n", color="0.45", linestyle=":")], "right")
-    return titled(figure, "Basins of attraction", corpus)
+    handles = [handle(f"n = {n:,}", color=c, marker=m) for n, (c, m) in spread(colors).items()]
+    legend(top, [*handles, handle(f"{_SETS['random'][0]},\nlargest n", color="0.45", linestyle=":")], "right")
+    titled(top, "Basins of attraction", corpus)
+    if bottom:
+        _draw_examples(bottom, text, corpus, "C  ")
+    return figure
 
 
 @styled
@@ -80,13 +90,14 @@ def figure2(recovery, corpus):
         for t, (color, marker) in colors.items():
             for name in ("train", "test"):
                 rows = part[(part["set"] == name) & (part["t"] == t)]
-                line(axis, rows, "n", color=color, marker=marker, linestyle=_SETS[name][1])
+                line(axis, rows, "n", color=color, marker=marker, linestyle=_SETS[name][1],
+                     markerfacecolor="white" if name == "test" else color)
         control = part[(part["set"] == "random") & (part["t"] == min(colors))]
         line(axis, control, "n", color="0.45", linestyle=":")
         log_n(axis, part["n"])
         axis.set(title=size, ylim=(-0.03, 1.03))
     axes[0, 0].set_ylabel("token recovery rate")
-    handles = [handle(f"t = {t:g}", color=c, marker=m) for t, (c, m) in colors.items()]
+    handles = [handle(f"t = {t:g}", color=c, marker=m) for t, (c, m) in spread(colors).items()]
     legend(figure, [*handles, *_set_handles("train", "test"), handle(
         f"{_SETS['random'][0]},\nt = {min(colors):g}", color="0.45", linestyle=":")], "right")
     return titled(figure, "Token recovery", corpus)
@@ -120,32 +131,32 @@ def figure3(examples, token_entropy, corpus, size=None):
         corpus: the corpus to draw.
         size: the model size; the largest by default (the last in the table).
     """
-    columns = ["size", "n", "set"]
-    examples, token_entropy = of(examples, corpus, columns), of(token_entropy, corpus, columns)
-    size = size or unique(examples, "size")[-1]
-    examples, token_entropy = (table[table["size"] == size] for table in (examples, token_entropy))
-    figure = Figure(figsize=(9.2, 6.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1, 1.05))
-    draw_text(top, examples)
-    top.suptitle(f"A  Text restored from t = {examples['t'].iloc[0]:g}: {TITLES.get(corpus, corpus)}, {size}",
-                 x=0.01, ha="left", fontsize=10)
+    token_entropy = of(token_entropy, corpus, ["size", "n", "set"])
+    size = size or unique(token_entropy, "size")[-1]
+    examples, token_entropy = _examples(examples, corpus, "stochastic", size), of_size(token_entropy, size)
+    heights = 0.4 + text_height(examples), 1.2 + 1.1 * token_entropy["n"].nunique()
+    figure = Figure(figsize=(9.2, sum(heights)), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=heights)
+    _draw_examples(top, examples, corpus, "A  ")
     _token_panels(bottom, token_entropy)
     bottom.suptitle("B  Conditional entropy of corrupted tokens", x=0.01, ha="left", fontsize=10)
     return figure
 
 
 @styled
-def text_examples(examples, corpus):
-    """Original, perturbed and restored text, its tokens coloured by what became of them (paper figure 3A).
+def text_examples(examples, corpus, process):
+    """Original, perturbed and restored text, its tokens coloured by what became of them (paper figures 1 and 3A).
 
     Args:
-        examples: a row a token, columns ``corpus, size, n, set, t, position, original, perturbed, restored``.
+        examples: a row a token, columns ``corpus, size, n, set, process, level, position, original, perturbed,
+            restored``; the level is the diffusion time (stochastic) or the share of corrupted tokens (greedy).
         corpus: the corpus to draw.
+        process: ``stochastic`` or ``greedy``.
     """
-    table = of(examples, corpus, ["size", "n", "set", "t", "position", *KEY["rows"]])
-    figure = Figure(figsize=(9.2, 0.9 + 1.15 * table["n"].nunique()), layout="constrained")
-    draw_text(figure, table)
-    return titled(figure, f"Text restored from t = {table['t'].iloc[0]:g}", corpus)
+    table = _examples(examples, corpus, process)
+    figure = Figure(figsize=(9.2, 0.4 + text_height(table)), layout="constrained")
+    _draw_examples(figure, table, corpus)
+    return figure
 
 
 @styled
@@ -173,7 +184,7 @@ def figure4(sequence_entropy, corpus, size=None):
     """
     table = of(sequence_entropy, corpus, ["size", "n", "set", "low", "high", "share"])
     size = size or unique(table, "size")[-1]
-    table = table[table["size"] == size]
+    table = of_size(table, size)
     many = sorted(table["n"].unique())
     columns = min(3, len(many))
     figure, axes = panels(-(-len(many) // columns), columns, (2.8, 2.1), sharex=True)
@@ -186,11 +197,12 @@ def figure4(sequence_entropy, corpus, size=None):
     for row in axes:
         row[0].set_ylabel("share of sequences")
     for axis in axes.flat[max(0, len(many) - columns):len(many)]:
-        axis.set_xlabel("conditional entropy (nats per sequence)")
         axis.tick_params(labelbottom=True)
+    for axis in axes[-1]:  # a label under a panel of an upper row would push the rows apart
+        axis.set_xlabel("conditional entropy\n(nats per sequence)")
     handles = [handle("training sequences", color="#0072B2", linewidth=6, alpha=0.45),
                handle("generated sequences", color="#D55E00")]
-    legend(figure, handles, "bottom")
+    legend(figure, handles, "right")
     return titled(figure, f"Sequence entropy, {size}", corpus)
 
 
@@ -234,13 +246,13 @@ def perplexity(validation, corpus):
     table = of(validation, corpus, ["size", "n", "perplexity"])
     figure, axes = panels(1, 1, (4.6, 2.9))
     handles = []
-    for (size, part), color, marker in zip(table.groupby("size", sort=False), ("#0072B2", "#D55E00", "#009E73", "0.4"),
-                                           MARKERS):
-        part = part.sort_values("n")
+    for i, (size, part) in enumerate(table.groupby("size", sort=False)):
+        color, marker, part = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)], part.sort_values("n")
         axes[0, 0].plot(part["n"], part["perplexity"], color=color, marker=marker)
         handles.append(handle(size, color=color, marker=marker))
     log_n(axes[0, 0], table["n"])
-    axes[0, 0].set(ylabel="validation perplexity\nper token", yscale="log")
+    axes[0, 0].set_ylabel("validation perplexity\nper token")
+    plain_log(axes[0, 0])
     legend(figure, handles, "right")
     return titled(figure, "Validation perplexity", corpus)
 
@@ -258,8 +270,8 @@ def training_curve(log):
     axes[0, 0].plot(log["step"], log["loss"], color="#0072B2")
     axes[0, 0].plot(held_out["step"], held_out["validation_nelbo"], color="#D55E00", marker="s", linestyle="--")
     axes[0, 0].set(xlabel="optimizer step", ylabel="NELBO (nats per token)", ylim=(0, None))
-    legend(figure, [handle("training loss", color="#0072B2"),
-                     handle("held-out blocks,\naveraged weights", color="#D55E00", marker="s", linestyle="--")], "right")
+    held_out = handle("held-out blocks,\naveraged weights", color="#D55E00", marker="s", linestyle="--")
+    legend(figure, [handle("training loss", color="#0072B2"), held_out], "right")
     return figure
 
 
@@ -286,3 +298,20 @@ def _token_panels(figure, table):
 
 def _set_handles(*names):
     return [handle(_SETS[name][0], color="0.2", linestyle=_SETS[name][1]) for name in names]
+
+
+def _examples(examples, corpus, process, size=None):
+    """The examples of one process, and of one size (the largest by default)."""
+    table = of(examples, corpus, ["size", "n", "set", "process", "level", "position", *KEY["rows"]])
+    table = of_size(table, size or unique(table, "size")[-1])
+    if process not in set(table["process"]):
+        raise ValueError(f"process={process!r} is not in the table; it holds {', '.join(unique(table, 'process'))}")
+    return table[table["process"] == process]
+
+
+def _draw_examples(figure, table, corpus, letter=""):
+    draw_text(figure, table)
+    level, size = table["level"].iloc[0], table["size"].iloc[0]
+    what = (f"restored from t = {level:g}" if table["process"].iloc[0] == "stochastic" else
+            f"with {level:.0%} of the tokens corrupted, restored greedily")
+    figure.suptitle(f"{letter}Text {what}: {TITLES.get(corpus, corpus)}, {size}", x=0.01, ha="left", fontsize=10)

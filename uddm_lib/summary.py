@@ -46,8 +46,10 @@ def bootstrap(values, draws=1000, seed=0, level=0.95):
     values = values[~np.isnan(values)]
     if not len(values):
         return np.nan, np.nan, np.nan
-    picks = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(values[picks].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    generator, at_once = np.random.default_rng(seed), max(1, 2**20 // len(values))  # a few MB, however many values
+    means = np.concatenate([values[generator.integers(len(values), size=(min(at_once, draws - i), len(values)))].mean(1)
+                            for i in range(0, draws, at_once)])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return values.mean(), low, high
 
 
@@ -78,9 +80,12 @@ def histogram(frame, by, value, bins=40):
         A table with the columns ``by``, ``low``, ``high`` (edges of the bin), ``count`` and ``share`` (of the group).
 
     Raises:
-        ValueError: if a column is missing.
+        ValueError: if a column is missing, or there is nothing to count.
     """
     need(frame, [*RUN, *by, value])
+    frame = frame[frame[value].notna()]
+    if frame.empty:
+        raise ValueError(f"column {value} of the table holds no values to count")
     tops = frame.groupby(["corpus", "size"])[value].max()
     tables = []
     for key, part in frame.groupby(by, sort=False, observed=True):
@@ -103,8 +108,10 @@ def gaps(recovery):
     need(recovery, [*RUN, "set", "t", "mean"])
     if missing := {"train", "test"} - set(recovery["set"]):
         raise ValueError(f"the table has no set {', '.join(sorted(missing))}; it has {sorted(set(recovery['set']))}")
-    table = recovery.pivot_table(index=[*RUN, "t"], columns="set", values="mean", sort=False).reset_index()
-    return table.assign(gap=table["train"] - table["test"])[[*RUN, "t", "train", "test", "gap"]].rename_axis(columns=None)
+    table = recovery.pivot_table(index=[*RUN, "t"], columns="set", values="mean", sort=False)
+    table = table.reindex(columns=["train", "test"]).dropna().reset_index()
+    table = table.assign(gap=table["train"] - table["test"]).rename_axis(columns=None)
+    return table[[*RUN, "t", "train", "test", "gap"]]
 
 
 def transition(recovery, t, threshold=0.3):
@@ -157,7 +164,8 @@ def collect(folder):
     if missing:
         raise FileNotFoundError(f"{folder} has unfinished runs, without {', '.join(sorted(missing))}: finish the "
                                 "sweep, or delete their folders")
-    runs.sort(key=lambda run: (run[0]["corpus"], run[0]["n_blocks"] * run[0]["hidden_size"] ** 2, run[0]["n"]))
+    runs.sort(key=lambda run: (run[0]["corpus"], run[0]["n_blocks"] * run[0]["hidden_size"] ** 2,
+                             run[0].get("blocks", run[0]["n"])))  # n = 0 asks for the whole corpus
     return {name: pd.concat([read_table(path / f"{name}.csv") for _, path in runs], ignore_index=True)
             for name in RUN_TABLES}
 
@@ -223,9 +231,14 @@ def claims(tables, limits):
     """
     rows = []
     for corpus, given in limits.items():
+        if not isinstance(given, dict):
+            raise ValueError(f"limits of {corpus} are {given!r}; give a dictionary, from limit to number")
         if unknown := sorted(set(given) - set(_CLAIMS) - set(_SETTINGS)):
             raise ValueError(f"unknown limit {', '.join(unknown)} of {corpus}; allowed: "
                              f"{', '.join([*_CLAIMS, *_SETTINGS])}")
+        if wrong := [f"{name}={value!r}" for name, value in given.items()
+                     if isinstance(value, bool) or not isinstance(value, (int, float))]:
+            raise ValueError(f"limits of {corpus} must be numbers; got {', '.join(wrong)}")
         recovery = tables["figure2_recovery"]
         if corpus not in set(recovery["corpus"]):
             raise ValueError(f"claims name corpus {corpus!r}; the tables hold {sorted(set(recovery['corpus']))}")
@@ -251,6 +264,8 @@ def _measure(recovery, entropy, t):
     """The measured side of the claims about one model size."""
     gap = gaps(recovery)
     h = entropy.pivot_table(index="n", columns="set", values="mean").sort_index()
+    if missing := {"train", "generated"} - set(h):
+        raise ValueError(f"the entropies have no set {', '.join(sorted(missing))}; they have {', '.join(h)}")
     small, large = h.index.min(), h.index.max()
     at_t = _at(gap, t).set_index("n")
     between = h[(h.index > small) & (h.index < large)]

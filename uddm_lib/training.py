@@ -4,6 +4,7 @@ What a step sees (which blocks, times, noise, dropout) is a pure function of (se
 killed and resumed sees what it would have seen.
 """
 
+import contextlib
 import functools
 import math
 import time
@@ -247,9 +248,7 @@ class _Loop:
         noise = _generator(options.seed, step, 1 + self.accelerator.process_index, self.device)
         alpha_t = schedule.alpha(t)
         z_t = corrupt(x, alpha_t, self.average.module.vocab_size, noise)
-        # Dropout takes its randomness from torch's global state alone: set it from the step, then put it back.
-        with torch.random.fork_rng(enabled=self.average.module.config.dropout > 0):
-            torch.manual_seed(options.seed + 2**20 * (step + 1) + self.accelerator.process_index)
+        with _seeded_dropout(self.average.module.config.dropout, options.seed, step, self.accelerator.process_index):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
                 logits = forward(z_t, schedule.sigma(t).float()).logits
             loss = nelbo(logits, z_t, x, alpha_t, schedule.dalpha(t)).mean()
@@ -316,6 +315,17 @@ def _shuffle(n, seed, epoch):
 def _generator(seed, step, purpose=0, device="cpu"):
     """A generator that depends on (seed, step, purpose) alone."""
     return torch.Generator(device).manual_seed(((seed * 0x10001 + purpose) * 2**32 + step) % 2**63)
+
+
+@contextlib.contextmanager
+def _seeded_dropout(rate, seed, step, process):
+    """Set torch's global state, the only one that dropout draws from, from the step; then put it back."""
+    if not rate:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + 2**20 * (step + 1) + process)
+        yield
 
 
 def _average(decay, averages, weights, updates):

@@ -1,0 +1,44 @@
+# The two commands: `make figures` and `make test`. Each makes the virtual environment .venv first if it has to.
+
+PROFILE   ?= laptop
+CORES     ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+PYTHON    ?= python3
+PIP_FLAGS ?=
+
+RUN := .venv/bin/python
+# One thread a process: several single-thread processes beat one process with several threads, and sums
+# come out alike on every machine, which the comparison of notebook outputs needs.
+TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
+
+.PHONY: help figures test clean
+
+help:
+	@echo "make figures    train the models, run the probes and draw the figures in paper_figures/"
+	@echo "                  PROFILE=$(PROFILE)  which runs/<profile>.yaml; smoke is a quick look"
+	@echo "                  CORES=$(CORES)         notebooks that run at the same time"
+	@echo "make test       run the unit tests, then every notebook against its stored outputs"
+	@echo "make clean      remove .venv and caches (results in runs/ and paper_figures/ stay)"
+	@echo
+	@echo "Both set up .venv with the pinned versions of constraints.txt."
+	@echo "  PYTHON=$(PYTHON)       the interpreter for it: Python 3.11, 3.12 or 3.13"
+	@echo "  PIP_FLAGS=           options for pip, such as another index"
+
+figures: .venv/.installed
+	@$(RUN) runs/sweep.py "$(PROFILE)" --cores $(CORES)
+
+test: .venv/.installed
+	$(TEST) tests
+	$(TEST) --nbval --nbval-cell-timeout=600 notebooks
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "Python 3.11, 3.12 or 3.13 is needed, but $(PYTHON) is: $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Setting up .venv (once; some minutes, depending on the network)"
+	@$(PYTHON) -m venv .venv
+	@$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv .snakemake .pytest_cache .hypothesis .benchmarks *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

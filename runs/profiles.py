@@ -1,0 +1,196 @@
+"""Profiles of the sweep: what `runs/<profile>.yaml` asks for, checked, and the notebooks it takes.
+
+Reads no heavy library, so that a mistake in a profile is found before anything starts.
+"""
+
+import ast
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from uddm_lib.parameters import unknown_names
+from uddm_lib.results import run_name
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = {"theory": "01_theory", "training": "02_training", "recovery": "03_recovery",
+             "entropy": "04_entropy", "scaling": "05_scaling"}
+TABLES = {"training": ["log.csv", "validation.csv"],
+          "recovery": ["recovery.csv", "basins.csv", "examples.csv"],
+          "entropy": ["token_entropy.csv", "sequence_entropy.csv"]}
+_PROFILE_KEYS = {"experiments", "theory", "scaling", "claims", "assert_claims"}
+_EXPERIMENT_KEYS = {"corpus", "length", "vocab_size", "sizes", "n", "training", "recovery", "entropy"}
+
+
+class ProfileError(ValueError):
+    """A profile that cannot be run; the message says what is wrong and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to execute: its stage and parameters, what it becomes, its name on the screen."""
+
+    stage: str
+    target: str  # the executed notebook, relative to the repository root
+    parameters: dict
+    label: str
+    kind: list = field(default_factory=list)  # stage, corpus, size: jobs of one kind take about the same time
+
+    @property
+    def notebook(self):
+        return f"notebooks/{NOTEBOOKS[self.stage]}.ipynb"
+
+
+def jobs(profile, root=ROOT):
+    """The jobs of ``profile`` in the order of the paper, as a dictionary target -> Job.
+
+    Raises:
+        ProfileError: if there is no such profile, or it is malformed, or asks for a parameter that a
+            notebook does not have.
+    """
+    content = _read(profile, root)
+    folder = f"runs/{profile}"
+    plan = [_job("theory", folder, content.get("theory", {}), "theory")]
+    for experiment in content["experiments"]:
+        plan += _experiment_jobs(folder, experiment)
+    names = [job.target for job in plan]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ProfileError(f"{profile}: {Path(repeated[0]).parent.name} is listed by two experiments")
+    closing = {"results_folder": folder, "output": f"paper_figures/{profile}",
+               "claims": content.get("claims", {}), "assert_claims": content.get("assert_claims", False)}
+    plan.append(_job("scaling", folder, content.get("scaling", {}), "scaling", sets=closing))
+    _check_names(profile, plan, root)
+    return {job.target: job for job in plan}
+
+
+def code_digest(notebook):
+    """Digest of a notebook's code: neither its prose nor its stored outputs make a job run again."""
+    digest = hashlib.sha256("\n\0".join(_code_cells(notebook)).encode())
+    return digest.hexdigest()[:16]
+
+
+def check_names_of(plan):
+    """Check the corpora and sizes of ``plan`` against the library's (imports torch: seconds).
+
+    Raises:
+        ProfileError: naming the corpus or size and the allowed ones.
+    """
+    training = [job for job in plan if job.stage == "training"]
+    if not training:
+        return
+    from uddm_lib.data import CORPORA
+    from uddm_lib.model import SIZES
+    for job in training:
+        for name, allowed in (("corpus", CORPORA), ("size", SIZES)):
+            value = job.parameters[name]
+            if value.partition(":")[0] not in allowed:
+                raise ProfileError(f"{name} {value!r} is unknown; allowed: {', '.join(allowed)}")
+
+
+def _job(stage, folder, section, label, kind=(), sets=None):
+    """A job with the parameters of a profile's ``section`` and those that the sweep ``sets``."""
+    sets = sets or {}
+    if taken := sorted(section.keys() & sets.keys()):
+        raise ProfileError(f"{label}: section {stage!r} cannot give {', '.join(taken)}: the sweep sets it")
+    return Job(stage, f"{folder}/{NOTEBOOKS[stage]}.ipynb", {**sets, **section}, label, [stage, *kind])
+
+
+def _experiment_jobs(folder, experiment):
+    plan = []
+    corpus = {key: experiment[key] for key in ("corpus", "length", "vocab_size") if key in experiment}
+    for size in experiment["sizes"]:
+        for n in experiment["n"]:
+            run = f"{folder}/{run_name(experiment['corpus'], size, n)}"
+            label, kind = f"{experiment['corpus']} {size} n={n}", (experiment["corpus"], size)
+            for stage in ("training", "recovery", "entropy"):
+                sets = {"run": run}
+                if stage == "training":
+                    sets |= {**corpus, "size": size, "n": 0 if n == "all" else n}
+                plan.append(_job(stage, run, experiment.get(stage, {}), f"{stage} {label}", kind, sets))
+    return plan
+
+
+def _read(profile, root):
+    path = root / "runs" / f"{profile}.yaml"
+    if not path.is_file():
+        known = sorted(file.stem for file in (root / "runs").glob("*.yaml"))
+        raise ProfileError(f"no profile {profile!r} (runs/{profile}.yaml); there are {', '.join(known)}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ProfileError(f"runs/{path.name} is not valid YAML: {error}") from None
+    where = f"runs/{path.name}"
+    _keys(where, content, _PROFILE_KEYS, needed={"experiments"})
+    for name, kind in (("theory", dict), ("scaling", dict), ("claims", dict), ("assert_claims", bool)):
+        _kind(where, content, name, kind)
+    _kind(where, content, "experiments", list)
+    if not content["experiments"]:
+        raise ProfileError(f"{where}: experiments is empty; list at least one")
+    for number, experiment in enumerate(content["experiments"], 1):
+        _check_experiment(f"{where}, experiment {number}", experiment)
+    return content
+
+
+def _check_experiment(where, experiment):
+    _keys(where, experiment, _EXPERIMENT_KEYS, needed={"corpus", "sizes", "n"})
+    for name, kind in (("corpus", str), ("length", int), ("vocab_size", int), ("sizes", list), ("n", list),
+                       ("training", dict), ("recovery", dict), ("entropy", dict)):
+        _kind(where, experiment, name, kind)
+    for name, rule, valid in (
+            ("sizes", "a list of names", lambda size: isinstance(size, str)),
+            ("n", "a list of positive integers, or 'all' for the whole corpus",
+             lambda n: n == "all" or type(n) is int and n > 0)):
+        wrong = [value for value in experiment[name] if not valid(value)]
+        if wrong or not experiment[name]:
+            raise ProfileError(f"{where}: {name} must be {rule}; got {experiment[name]!r}")
+
+
+def _keys(where, content, allowed, needed):
+    if not isinstance(content, dict):
+        raise ProfileError(f"{where} must be a mapping with the keys {', '.join(sorted(allowed))}")
+    if missing := sorted(needed - content.keys()):
+        raise ProfileError(f"{where} has no {', '.join(missing)}")
+    for key in content.keys() - allowed:
+        close = difflib.get_close_matches(str(key), allowed, 1)
+        raise ProfileError(f"{where}: unknown key {key!r}{f' (did you mean {close[0]}?)' if close else ''}; "
+                           f"allowed: {', '.join(sorted(allowed))}")
+
+
+def _kind(where, content, name, kind):
+    value = content.get(name)
+    words = {dict: "a mapping", list: "a list", int: "a positive integer", str: "text",
+             bool: "true or false"}
+    if name in content and (type(value) is not kind or kind is int and value < 1):
+        raise ProfileError(f"{where}: {name} must be {words[kind]}; got {value!r}")
+
+
+def _code_cells(notebook):
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def _declared(notebook):
+    """Names assigned in the cell tagged ``parameters`` of ``notebook``."""
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    names = []
+    for statement in ast.parse("".join(tagged[0]["source"]) if tagged else "").body:
+        targets = getattr(statement, "targets", [getattr(statement, "target", None)])
+        names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return names
+
+
+def _check_names(profile, plan, root):
+    declared = {}
+    for job in plan:
+        if job.notebook not in declared:
+            if not (root / job.notebook).is_file():
+                raise ProfileError(f"{job.notebook} is missing: the sweep executes it")
+            declared[job.notebook] = _declared(root / job.notebook)
+        allowed = declared[job.notebook]
+        if unknown := [name for name in job.parameters if name not in allowed]:
+            raise ProfileError(f"runs/{profile}.yaml, {job.label}, {job.notebook}: "
+                               f"{unknown_names(unknown, allowed)}")
