@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -155,3 +156,14 @@ def test_saved_figures_do_not_hang_on_the_hashes_of_a_process(tmp_path):
         subprocess.run([sys.executable, "-c", code, str(tmp_path), name], check=True, env=environment)
     for suffix in ("png", "pdf"):
         assert (tmp_path / f"1.{suffix}").read_bytes() == (tmp_path / f"2.{suffix}").read_bytes()
+
+
+def test_training_curve_reads_in_nats_and_in_perplexity():
+    log = pd.DataFrame({"step": [10, 20, 30], "loss": [3.0, 2.0, 1.5], "validation_nelbo": [math.nan, 2.5, 2.2]})
+    figure = figures.training_curve(log)
+    axis = figure.axes[0]
+    assert axis.lines[1].get_xydata().tolist() == [[20, 2.5], [30, 2.2]]
+    right = figure.axes[1]
+    places, labels = right.get_yticks(), [text.get_text() for text in right.get_yticklabels()]
+    assert "perplexity" in right.get_ylabel() and right.get_ylim() == axis.get_ylim()
+    assert [round(math.exp(place)) for place in places] == [int(label) for label in labels] == [1, 2, 5, 10, 20]

@@ -23,8 +23,11 @@ def weights(model):
 
 
 def test_training_memorizes_three_sequences(tmp_path):
-    result = run(tmp_path / "run", steps=800, learning_rate=1e-2, log_every=200, checkpoint_every=400)
-    assert result.log["step"].tolist() == [200, 400, 600, 800]
+    config = UDDMConfig.named("nano", vocab_size=6, length=4, dropout=0.0, adaln_zero=False)
+    options = TrainingOptions(**OPTIONS | dict(steps=400, batch_size=32, log_every=100, checkpoint_every=200))
+    result = train(tmp_path / "run", BLOCKS, BLOCKS, config, options)
+    assert result.log["step"].tolist() == [100, 200, 300, 400]
+    assert result.log["loss"].min() < 0.6 * result.log["loss"].iloc[0]
     corrupted = torch.tensor([[0, 1, 2, 5], [3, 0, 5, 0], [2, 1, 4, 4]])
     restored = result.model.denoise(corrupted, 0.2).argmax(-1)
     assert torch.equal(restored, BLOCKS)
@@ -90,11 +93,34 @@ def test_an_infinite_loss_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
         return update(self, forward, step) * (math.inf if step == 6 else 1)
 
     monkeypatch.setattr(training._Loop, "_update", breaks)
-    with pytest.raises(FloatingPointError, match="loss became inf between steps 7 and 8.*state.safetensors"):
+    with pytest.raises(FloatingPointError, match="loss became inf by step 8: lower learning_rate=0.003; .*state.safetensors"):
         run(tmp_path / "run")
     assert (tmp_path / "run" / "state.safetensors").is_file()
     monkeypatch.undo()
     assert run(tmp_path / "run").log["step"].iloc[-1] == 12
+
+
+def test_weights_that_break_at_the_last_step_are_not_saved(tmp_path, monkeypatch):
+    update = training._Loop._update
+
+    def breaks(self, forward, step):
+        loss = update(self, forward, step)
+        if step == 11:
+            self.average.module.head.bias.data.fill_(math.nan)
+        return loss
+
+    monkeypatch.setattr(training._Loop, "_update", breaks)
+    with pytest.raises(FloatingPointError, match="loss became nan by step 12"):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_checkpoints_are_made_with_the_next_row_of_the_log(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(training.checkpoints, "save_state", lambda path, tensors, about: made.append(
+        about["rows"][-1]["step"]))
+    run(tmp_path / "run", log_every=2, checkpoint_every=3)
+    assert made == [4, 8]
 
 
 def test_without_a_compiler_training_is_eager_and_says_so(tmp_path, monkeypatch, capsys):
@@ -106,9 +132,19 @@ def test_without_a_compiler_training_is_eager_and_says_so(tmp_path, monkeypatch,
     assert "No working C++ compiler found): training eagerly" in capsys.readouterr().out
 
 
-def test_bfloat16_trains_too(tmp_path):
+def test_bfloat16_trains_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_bf16_helps", lambda device: True)
     result = run(tmp_path / "run", precision="bf16")
     assert result.log["loss"].notna().all() and next(result.model.parameters()).dtype == torch.float32
+    assert not torch.equal(weights(result.model), weights(run(tmp_path / "fp32").model))
+
+
+def test_where_bfloat16_is_slow_training_stays_in_float32_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training.timeit, "repeat", lambda product, number, repeat: [
+        2.0 if product().dtype == torch.bfloat16 else 1.0])
+    result = run(tmp_path / "run", precision="bf16")
+    assert "bfloat16 is not faster than float32 on this cpu device" in capsys.readouterr().out
+    assert torch.equal(weights(result.model), weights(run(tmp_path / "fp32").model))
 
 
 def test_an_epoch_takes_every_block_once():

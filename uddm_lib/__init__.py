@@ -9,8 +9,10 @@ diffusion      corruption, reverse posterior, NELBO, one reverse step: pure func
 model          the diffusion transformer as a transformers model, and its named sizes
 sampling       the reverse process from any start
 probes         token recovery, conditional entropy, validation NELBO, novelty
-data           corpora, tokenizers, packing, nested subsets
-training       the training loop, resumable; runs read back for probing
+data           corpora, tokenizers, nested subsets
+packing        text as token blocks
+training       the training loop, resumable
+trained        runs read back for probing
 checkpoints    models and training states on disk
 results        run folders, provenance, tables
 parameters     validation of notebook parameters
@@ -22,8 +24,8 @@ figures        one function per figure, from tables only
 import importlib
 from importlib import metadata
 
-__all__ = ["checkpoints", "data", "diffusion", "figures", "model", "parameters", "probes", "results", "sampling",
-           "schedule", "summary", "training"]
+__all__ = ["checkpoints", "data", "diffusion", "figures", "model", "packing", "parameters", "probes", "results", "sampling",
+           "schedule", "summary", "trained", "training"]
 
 try:
     __version__ = metadata.version("uddm-companion")

@@ -5,6 +5,8 @@ notebook shows it with ``display``. Order (n, t) is drawn in viridis, which also
 of its own; kinds of data differ by line style: training solid, test or generated dashed, the control dotted.
 """
 
+import math
+
 from uddm_lib._plotting import (
     COLORS,
     MARKERS,
@@ -259,7 +261,7 @@ def perplexity(validation, corpus):
 
 @styled
 def training_curve(log):
-    """Training loss and validation NELBO against the step.
+    """Training loss and validation NELBO against the step, with the perplexity, their exponential, on the right.
 
     Args:
         log: columns ``step, loss, validation_nelbo``, nats per token.
@@ -270,6 +272,12 @@ def training_curve(log):
     axes[0, 0].plot(log["step"], log["loss"], color="#0072B2")
     axes[0, 0].plot(held_out["step"], held_out["validation_nelbo"], color="#D55E00", marker="s", linestyle="--")
     axes[0, 0].set(xlabel="optimizer step", ylabel="NELBO (nats per token)", ylim=(0, None))
+    right, top = axes[0, 0].twinx(), axes[0, 0].get_ylim()[1]
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 1_000, 10_000) if math.log(tick) <= top]
+    right.set(ylim=(0, top))
+    right.set_yticks([math.log(tick) for tick in ticks], [f"{tick:,}" for tick in ticks])
+    right.grid(False)
+    right.set_ylabel("perplexity per token")
     held_out = handle("held-out blocks,\naveraged weights", color="#D55E00", marker="s", linestyle="--")
     legend(figure, [handle("training loss", color="#0072B2"), held_out], "right")
     return figure

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import math
 import time
+import timeit
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,14 +20,14 @@ from torch.optim.swa_utils import AveragedModel
 from transformers import get_scheduler
 
 from uddm_lib import checkpoints
-from uddm_lib.data import check_blocks, load_corpus, subset
+from uddm_lib.data import check_blocks
 from uddm_lib.diffusion import corrupt, nelbo
 from uddm_lib.model import UDDM
 from uddm_lib.probes import validation_nelbo
-from uddm_lib.results import open_run, progress, provenance, read_run, read_table, resolve, write_table
+from uddm_lib.results import open_run, progress, provenance, read_table, write_table
 from uddm_lib.schedule import LogLinearSchedule
 
-__all__ = ["Run", "TrainedRun", "TrainingOptions", "batch_indices", "load_run", "sample_times", "train"]
+__all__ = ["Run", "TrainingOptions", "batch_indices", "sample_times", "train"]
 
 _STATE = "state.safetensors"
 
@@ -45,10 +46,12 @@ class TrainingOptions:
         ema_decay: decay of the exponential moving average of the weights, in [0, 1).
         t_min: times are drawn from [t_min, 1]. 1e-3 is the paper's; a larger one spends short runs on the times
             that carry gradient.
-        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16 under autocast.
+        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16 under autocast; where the device has no fast
+            ones, training stays in float32 and says so.
         compile: compile the network with torch.compile; without a working compiler training runs eagerly and says so.
         seed: seed of everything random.
-        log_every, checkpoint_every: steps between rows of the log, and between checkpoints.
+        log_every: steps between rows of the log.
+        checkpoint_every: least number of steps between checkpoints, which are made with a row of the log.
 
     Raises:
         ValueError: if an option is out of range; the message names it.
@@ -135,60 +138,6 @@ def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=N
     return Run(folder, checkpoints.load(folder / "model"), read_table(folder / "log.csv"))
 
 
-class TrainedRun(NamedTuple):
-    """A run read back for probing: the model, what it was trained on (n, L), and what it never saw (m, L)."""
-
-    folder: Path
-    model: UDDM
-    tokenizer: object
-    train: torch.Tensor
-    test: torch.Tensor
-    scored: torch.Tensor
-    parameters: dict
-
-    @property
-    def labels(self):
-        """The columns that every table of the run begins with: corpus, size, n."""
-        return {"corpus": self.parameters["corpus"], "size": self.parameters["size"], "n": len(self.train)}
-
-    def sets(self, sequences, seed=1):
-        """Sequences to probe: ``train``, ``test`` and the control ``random`` (uniform tokens), each (sequences, L).
-
-        A training set with fewer sequences is repeated, each copy to be corrupted anew, so that the error bars
-        of small training sets are not larger than those of large ones; the test set gives what it has.
-        """
-        copies = -(-sequences // len(self.train))
-        noise = torch.randint(self.model.vocab_size, (sequences, self.train.shape[1]),
-                              generator=torch.Generator().manual_seed(seed))
-        noise[:, ~self.scored] = self.test[0, ~self.scored]
-        return {"train": self.train.repeat(copies, 1)[:sequences], "test": self.test[:sequences], "random": noise}
-
-
-def load_run(folder, device="cpu"):
-    """Read a run that notebook 02 wrote (or one that ships in ``runs/pretrained``), with its corpus.
-
-    Args:
-        folder: the run's folder, relative to the repository's root or absolute.
-        device: where the model goes.
-
-    Raises:
-        FileNotFoundError, ValueError: if the folder holds no finished run; the message names the file.
-    """
-    folder = resolve(folder)
-    parameters = read_run(folder)
-    missing = {"corpus", "length", "vocab_size", "size", "n", "corpus_seed"} - set(parameters)
-    if missing:
-        raise ValueError(f"{folder / 'run.json'} lacks {', '.join(sorted(missing))}: not a run of notebook 02")
-    asked = (parameters[name] for name in ("corpus", "length", "vocab_size", "corpus_seed"))
-    corpus = load_corpus(*asked)
-    model = checkpoints.load(folder / "model", device)
-    if (corpus.vocab_size, corpus.length) != (model.vocab_size, model.length):
-        raise ValueError(f"{folder / 'model'} has vocab_size={model.vocab_size} and length={model.length}; corpus "
-                         f"{corpus.name} now gives {corpus.vocab_size} and {corpus.length}: the run's text has changed")
-    blocks = subset(corpus.train, parameters["n"], parameters["corpus_seed"])
-    return TrainedRun(folder, model, corpus.tokenizer, blocks, corpus.test, corpus.scored, parameters)
-
-
 class _Loop:
     """The state of one training run and the loop over its steps."""
 
@@ -205,7 +154,9 @@ class _Loop:
         self.average = AveragedModel(model.to(self.device), multi_avg_fn=functools.partial(_average, options.ema_decay))
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.lr = get_scheduler(options.lr_schedule, optimizer, options.warmup_steps, options.steps)
+        self.bf16 = options.precision == "bf16" and _bf16_helps(self.device)
         self.step, self.rows = self._resume() if (folder / _STATE).is_file() else (0, [])
+        self.saved = self.step
 
     def run(self, validate, show_progress):
         """Take the steps that are left; returns the rows of the log."""
@@ -221,21 +172,27 @@ class _Loop:
             self.step = step + 1
             last = self.step == options.steps
             if self.step % options.log_every == 0 or last:
-                loss = torch.stack(losses).mean().item()
-                if not math.isfinite(loss):
-                    kept = f"; the last checkpoint is {self.folder / _STATE}" if (self.folder / _STATE).exists() else ""
-                    raise FloatingPointError(f"the loss became {loss} between steps {self.step - len(losses) + 1} "
-                                             f"and {self.step}: lower learning_rate={options.learning_rate}{kept}")
                 rate = (self.step - since) * options.batch_size * self.blocks.shape[1] / (time.perf_counter() - started)
-                self.rows.append({"step": self.step, "loss": loss, "learning_rate": self.lr.get_last_lr()[0],
-                                  "tokens_per_second": rate, "validation_nelbo": math.nan})
-                losses = []
-                if last or self.step % (max(options.steps // 10 // options.log_every, 1) * options.log_every) == 0:
-                    self.rows[-1]["validation_nelbo"] = validate(self.average.module.eval())
-                since, started = self.step, time.perf_counter()
-            if self.step % options.checkpoint_every == 0 and not losses and not last:
-                self._checkpoint()
+                self._log(torch.stack(losses).mean().item(), rate, validate)
+                if not last and self.step - self.saved >= options.checkpoint_every:
+                    self._checkpoint()
+                losses, since, started = [], self.step, time.perf_counter()
         return self.rows
+
+    def _log(self, loss, rate, validate):
+        """Add a row to the log, in ten of them with the validation NELBO; stop if a number is not finite."""
+        every = max(self.options.steps // 10 // self.options.log_every, 1) * self.options.log_every
+        nelbo_now = math.nan
+        if self.step == self.options.steps or self.step % every == 0:
+            nelbo_now = validate(self.average.module.eval())
+            loss = loss if math.isfinite(nelbo_now) else nelbo_now
+        if not math.isfinite(loss):
+            state = self.folder / _STATE
+            kept = f"; the last checkpoint is {state}" if state.exists() else ""
+            raise FloatingPointError(f"the loss became {loss} by step {self.step}: "
+                                     f"lower learning_rate={self.options.learning_rate}{kept}")
+        self.rows.append({"step": self.step, "loss": loss, "learning_rate": self.lr.get_last_lr()[0],
+                          "tokens_per_second": rate, "validation_nelbo": nelbo_now})
 
     def _update(self, forward, step):
         """One optimizer step; returns the loss in nats per token, still on the device."""
@@ -249,7 +206,7 @@ class _Loop:
         alpha_t = schedule.alpha(t)
         z_t = corrupt(x, alpha_t, self.average.module.vocab_size, noise)
         with _seeded_dropout(self.average.module.config.dropout, options.seed, step, self.accelerator.process_index):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 logits = forward(z_t, schedule.sigma(t).float()).logits
             loss = nelbo(logits, z_t, x, alpha_t, schedule.dalpha(t)).mean()
             self.accelerator.backward(loss)
@@ -261,12 +218,14 @@ class _Loop:
         return loss.detach()
 
     def _checkpoint(self):
+        self.saved = self.step
         if self.accelerator.is_main_process:
             tensors = {f"model.{k}": v for k, v in self.accelerator.unwrap_model(self.model).state_dict().items()}
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
             tensors |= {f"optimizer.{i}.{k}": v for i, slots in self.optimizer.state_dict()["state"].items()
                         for k, v in slots.items()}
-            checkpoints.save_state(self.folder / _STATE, tensors, {"rows": self.rows, "lr": self.lr.state_dict()})
+            checkpoints.save_state(self.folder / _STATE, tensors, {
+                "rows": self.rows, "lr": self.lr.state_dict(), "bf16": self.bf16})
 
     def _resume(self):
         tensors, metadata = checkpoints.load_state(self.folder / _STATE)
@@ -282,6 +241,7 @@ class _Loop:
         self.average.load_state_dict(parts["average"])
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
         self.lr.load_state_dict(metadata["lr"])
+        self.bf16 = metadata["bf16"]
         for group, rate in zip(self.optimizer.param_groups, metadata["lr"]["_last_lr"]):
             group["lr"] = rate
         return metadata["rows"][-1]["step"], metadata["rows"]
@@ -332,6 +292,21 @@ def _average(decay, averages, weights, updates):
     """Exponential moving average whose decay warms up with the number of updates, as in the released code."""
     decay = min(decay, (1 + int(updates)) / (10 + int(updates)))
     torch._foreach_lerp_(averages, weights, 1 - decay)
+
+
+def _bf16_helps(device):
+    """Whether matrix products in bfloat16 are faster than in float32: on CPUs without them, much slower."""
+    if device.type == "cpu":
+        seconds = []
+        for dtype in (torch.float32, torch.bfloat16):
+            a, b = torch.ones(2048, 128, dtype=dtype), torch.ones(128, 512, dtype=dtype)
+            seconds.append(min(timeit.repeat(lambda a=a, b=b: a @ b, number=3, repeat=5)))
+        helps = seconds[1] < seconds[0]
+    else:
+        helps = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if not helps:
+        print(f"bfloat16 is not faster than float32 on this {device.type} device: training in float32", flush=True)
+    return helps
 
 
 def _compiled(model):

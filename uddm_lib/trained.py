@@ -1,0 +1,67 @@
+"""Trained runs read back for probing: the model, and the sequences it has and has not seen."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from uddm_lib import checkpoints
+from uddm_lib.data import load_corpus, subset
+from uddm_lib.model import UDDM
+from uddm_lib.results import read_run, resolve
+
+__all__ = ["TrainedRun", "load_run"]
+
+
+class TrainedRun(NamedTuple):
+    """A run read back for probing: the model, what it was trained on (n, L), and what it never saw (m, L)."""
+
+    folder: Path
+    model: UDDM
+    tokenizer: object
+    train: torch.Tensor
+    test: torch.Tensor
+    scored: torch.Tensor
+    parameters: dict
+
+    @property
+    def labels(self):
+        """The columns that every table of the run begins with: corpus, size, n."""
+        return {"corpus": self.parameters["corpus"], "size": self.parameters["size"], "n": len(self.train)}
+
+    def sets(self, sequences, seed=1):
+        """Sequences to probe: ``train``, ``test`` and the control ``random`` (uniform tokens), each (sequences, L).
+
+        A training set with fewer sequences is repeated, each copy to be corrupted anew, so that the error bars
+        of small training sets are not larger than those of large ones; the test set gives what it has.
+        """
+        copies = -(-sequences // len(self.train))
+        noise = torch.randint(self.model.vocab_size, (sequences, self.train.shape[1]),
+                              generator=torch.Generator().manual_seed(seed))
+        noise[:, ~self.scored] = self.test[0, ~self.scored]
+        return {"train": self.train.repeat(copies, 1)[:sequences], "test": self.test[:sequences], "random": noise}
+
+
+def load_run(folder, device="cpu"):
+    """Read a run that notebook 02 wrote (or one that ships in ``runs/pretrained``), with its corpus.
+
+    Args:
+        folder: the run's folder, relative to the repository's root or absolute.
+        device: where the model goes.
+
+    Raises:
+        FileNotFoundError, ValueError: if the folder holds no finished run; the message names the file.
+    """
+    folder = resolve(folder)
+    parameters = read_run(folder)
+    missing = {"corpus", "length", "vocab_size", "size", "n", "corpus_seed"} - set(parameters)
+    if missing:
+        raise ValueError(f"{folder / 'run.json'} lacks {', '.join(sorted(missing))}: not a run of notebook 02")
+    asked = (parameters[name] for name in ("corpus", "length", "vocab_size", "corpus_seed"))
+    corpus = load_corpus(*asked)
+    model = checkpoints.load(folder / "model", device)
+    if (corpus.vocab_size, corpus.length) != (model.vocab_size, model.length):
+        raise ValueError(f"{folder / 'model'} has vocab_size={model.vocab_size} and length={model.length}; corpus "
+                         f"{corpus.name} now gives {corpus.vocab_size} and {corpus.length}: the run's text has changed")
+    blocks = subset(corpus.train, parameters["n"], parameters["corpus_seed"])
+    return TrainedRun(folder, model, corpus.tokenizer, blocks, corpus.test, corpus.scored, parameters)
