@@ -33,8 +33,8 @@ def test_small_training_sets_are_repeated_and_the_control_is_noise(folder):
     sets = run.sets(12)
     assert torch.equal(sets["train"], run.train.repeat(3, 1)[:12])
     assert torch.equal(sets["test"], run.test[:12])
-    assert sets["random"].shape == (12, 8) and torch.equal(sets["random"], run.sets(12)["random"])
-    assert len(sets["random"].unique()) == 8
+    assert sets["random"].shape == (3, 8) and torch.equal(sets["random"], run.sets(12)["random"])
+    assert len(run.sets(400)["random"].unique()) == 8
 
 
 def test_constant_positions_of_the_control_are_those_of_the_text(folder):

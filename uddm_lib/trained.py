@@ -30,13 +30,14 @@ class TrainedRun(NamedTuple):
         return {"corpus": self.parameters["corpus"], "size": self.parameters["size"], "n": len(self.train)}
 
     def sets(self, sequences, seed=1):
-        """Sequences to probe: ``train``, ``test`` and the control ``random`` (uniform tokens), each (sequences, L).
+        """Sequences to probe: ``train`` and ``test``, each (sequences, L), and a quarter as many of uniformly random
+        tokens, the control ``random``.
 
         A training set with fewer sequences is repeated, each copy to be corrupted anew, so that the error bars
         of small training sets are not larger than those of large ones; the test set gives what it has.
         """
         copies = -(-sequences // len(self.train))
-        noise = torch.randint(self.model.vocab_size, (sequences, self.train.shape[1]),
+        noise = torch.randint(self.model.vocab_size, (-(-sequences // 4), self.train.shape[1]),
                               generator=torch.Generator().manual_seed(seed))
         noise[:, ~self.scored] = self.test[0, ~self.scored]
         return {"train": self.train.repeat(copies, 1)[:sequences], "test": self.test[:sequences], "random": noise}

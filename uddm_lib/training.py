@@ -267,7 +267,7 @@ def sample_times(batch_size, t_min, generator):
     return t_min + (1 - t_min) * (torch.arange(batch_size) + jitter) / batch_size
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(maxsize=2)  # a step takes from one shuffle or, at its end, two
 def _shuffle(n, seed, epoch):
     return torch.randperm(n, generator=_generator(seed, epoch, 0xE90C))
 
