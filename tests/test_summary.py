@@ -60,6 +60,15 @@ def test_histogram_counts_every_row_once():
     assert table["high"].max() == 2
 
 
+def test_pivot_keeps_the_order_of_appearance():
+    rows = [("b", 128, "x", 1.0), ("b", 8, "x", 2.0), ("a", 8, "x", 3.0), ("a", 8, "w", 4.0)]
+    wide = summary.pivot(pd.DataFrame(rows, columns=["size", "n", "set", "mean"]), ["size", "n"], ["set"])
+    assert wide.index.tolist() == [("b", 128), ("b", 8), ("a", 8)] and wide.columns.tolist() == ["w", "x"]
+    assert wide["x"].tolist() == [1, 2, 3]
+    one = summary.pivot(pd.DataFrame(rows[1:], columns=["size", "n", "set", "mean"]), ["size"], ["n", "set"])
+    assert one.index.tolist() == ["b", "a"]
+
+
 def test_gap_is_train_minus_test():
     table = summary.gaps(recovery_summary({8: 0.4}))
     assert table.loc[0, ["train", "test", "gap"]].tolist() == pytest.approx([0.9, 0.5, 0.4])

@@ -18,7 +18,7 @@ _MARKS = {  # kind of token -> fill, edge, text colour, what the key calls it; f
     "failed": ("#F5B97F", "#D55E00", "black", "not recovered"),
     "unstable": (None, "black", "black", "untouched, yet changed"),
 }
-_SIGNS = {" ": "\u00b7", "\n": "\u00b6", "\r": "\u00b6", "\t": "\u2192"}
+_SIGNS = {" ": "\u00b7", "\n": "\u00b6", "\r": "\u00b6", "\t": "\u2192", "</s>": "\u00b6"}
 _ROW, _GAP = 1.25, 0.7  # distance of rows, and of blocks beyond that, in line heights
 
 
@@ -107,9 +107,9 @@ def _draw_token(axis, column, y, cell, token, kind, size):
 
 
 def _visible(token):
-    """The token with white space as signs, and a box for every letter that the font lacks."""
+    """The token with white space and the end of a document as signs, and a box for every letter that the font lacks."""
     font = _letters()
-    signs = (_SIGNS.get(letter, letter) for letter in token)
+    signs = (_SIGNS.get(letter, letter) for letter in ([token] if token in _SIGNS else token))
     return "".join(sign if ord(sign) in font else "\u25a1" for sign in signs) or "\u00d8"
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from uddm_lib.results import read_run, read_table, resolve
 
-__all__ = ["bootstrap", "claims", "collect", "figure_tables", "gaps", "histogram", "need", "read_tables", "summarise",
-           "transition"]
+__all__ = ["bootstrap", "claims", "collect", "figure_tables", "gaps", "histogram", "need", "pivot", "read_tables",
+           "summarise", "transition"]
 
 RUN_TABLES = ("validation", "recovery", "basins", "examples", "token_entropy", "sequence_entropy")
 FIGURE_TABLES = ("figure1_basins", "figure2_recovery", "figure3_examples", "figure3_token_entropy",
@@ -96,6 +96,18 @@ def histogram(frame, by, value, bins=40):
     return pd.concat(tables, ignore_index=True)
 
 
+def pivot(frame, index, columns, value="mean"):
+    """A table as it is read: a row for every combination of ``index`` in the order of appearance, columns sorted.
+
+    Raises:
+        ValueError: if a column is missing.
+    """
+    need(frame, [*index, *columns, value])
+    wide = frame.set_index([*index, *columns])[value].unstack(columns)
+    order = frame[index].drop_duplicates()
+    return wide.loc[pd.MultiIndex.from_frame(order) if len(index) > 1 else order[index[0]]].sort_index(axis=1)
+
+
 def gaps(recovery):
     """Training minus test recovery, from a summary of recovery.
 
@@ -108,8 +120,7 @@ def gaps(recovery):
     need(recovery, [*RUN, "set", "t", "mean"])
     if missing := {"train", "test"} - set(recovery["set"]):
         raise ValueError(f"the table has no set {', '.join(sorted(missing))}; it has {sorted(set(recovery['set']))}")
-    table = recovery.pivot_table(index=[*RUN, "t"], columns="set", values="mean", sort=False)
-    table = table.reindex(columns=["train", "test"]).dropna().reset_index()
+    table = pivot(recovery, [*RUN, "t"], ["set"])[["train", "test"]].dropna().reset_index()
     table = table.assign(gap=table["train"] - table["test"]).rename_axis(columns=None)
     return table[[*RUN, "t", "train", "test", "gap"]]
 
@@ -263,7 +274,7 @@ def claims(tables, limits):
 def _measure(recovery, entropy, t):
     """The measured side of the claims about one model size."""
     gap = gaps(recovery)
-    h = entropy.pivot_table(index="n", columns="set", values="mean").sort_index()
+    h = pivot(entropy, ["n"], ["set"]).sort_index()
     if missing := {"train", "generated"} - set(h):
         raise ValueError(f"the entropies have no set {', '.join(sorted(missing))}; they have {', '.join(h)}")
     small, large = h.index.min(), h.index.max()
