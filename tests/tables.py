@@ -27,7 +27,8 @@ def run_tables(corpus="markov", sequences=60):
                         rate = np.clip(level * (1 - value**2) + generator.normal(0, 0.02, sequences), 0, 1)
                         rows[table] += [{**model, "set": name, key: value, "sequence": i, "corrupted": 3,
                                          "recovered": r, "unstable": 0.1, "exact": 0} for i, r in enumerate(rate)]
-            for name, h in {"train": 0.6 * (1 - m), "generated": 0.6 * (1 - m) + 0.6 * m * (1 - m), "test": 0.6}.items():
+            entropies = {"train": 0.6 * (1 - m), "generated": 0.6 * (1 - m) + 0.6 * m * (1 - m), "test": 0.6}
+            for name, h in entropies.items():
                 rows["sequence_entropy"] += [{**model, "set": name, "sequence": i, "entropy": 16 * max(h, 0) + 0.1 * i,
                                               "tokens": 16} for i in range(10)]
             for name in ("train", "test"):

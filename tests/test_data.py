@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from uddm_lib import data, packing
+from uddm_lib import packing
 from uddm_lib.data import CORPORA, Corpus, chain_entropy, check_blocks, load_corpus, markov_chain, subset
 
 

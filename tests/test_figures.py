@@ -34,7 +34,8 @@ def test_figure1_has_a_panel_per_size_and_set_and_a_curve_per_n(tables):
 def test_figure1_shows_the_greedy_examples_of_the_largest_size_below(tables):
     figure = figures.figure1(tables["figure1_basins"], "markov", tables["figure3_examples"])
     assert len(figure.subfigs) == 2 and len(figure.subfigs[1].axes) == 4
-    assert "10% of the tokens corrupted, restored greedily: Markov chain, nano" in figure.subfigs[1]._suptitle.get_text()
+    title = figure.subfigs[1]._suptitle.get_text()
+    assert "10% of the tokens corrupted, restored greedily: Markov chain, nano" in title
     stochastic = tables["figure3_examples"].query("process == 'stochastic'")
     with pytest.raises(ValueError, match="process='greedy' is not in the table; it holds stochastic"):
         figures.figure1(tables["figure1_basins"], "markov", stochastic)
@@ -117,7 +118,8 @@ def test_text_shows_any_token_without_a_warning(tables, token):
 
 
 def test_long_text_wraps_together_and_says_what_it_leaves_out(tables):
-    row = tables["figure3_examples"].query("size == 'pico' and n == 8 and set == 'train' and process == 'greedy' and position == 0")
+    one = "size == 'pico' and n == 8 and set == 'train' and process == 'greedy' and position == 0"
+    row = tables["figure3_examples"].query(one)
     long = pd.concat([row.assign(position=i, original="word ", perturbed="wo", restored="wordy ") for i in range(126)])
     figure = figures.text_examples(long, "markov", "greedy")
     axis = figure.axes[0]
@@ -133,7 +135,8 @@ def test_long_text_wraps_together_and_says_what_it_leaves_out(tables):
 
 @pytest.mark.parametrize("many", [[16], [16, 17, 18, 88_012], list(range(1, 40))])
 def test_any_set_of_n_is_drawn(many):
-    one = {name: table[(table["n"] == 64) & (table["size"] == "pico")] for name, table in run_tables(sequences=4).items()}
+    one = {name: table[(table["n"] == 64) & (table["size"] == "pico")]
+           for name, table in run_tables(sequences=4).items()}
     drawn = summary.figure_tables({name: pd.concat([table.assign(n=n) for n in many]) for name, table in one.items()})
     figure = figures.figure1(drawn["figure1_basins"], "markov")
     assert len(labels(figure)) == min(len(many), 9) + 1 and labels(figure)[-2] == f"n = {many[-1]:,}"

@@ -60,5 +60,6 @@ def test_cells_are_short_and_prose_teaches(notebook):
 
 def test_its_kernel_is_python3_and_no_path_is_absolute(notebook):
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-    texts = json.dumps([[cell["source"], [o.get("text") for o in cell.get("outputs", [])]] for cell in notebook["cells"]])
+    texts = json.dumps([[cell["source"], [output.get("text") for output in cell.get("outputs", [])]]
+                        for cell in notebook["cells"]])
     assert not re.search(r"/(home|root|tmp|work|Users)/", texts)

@@ -13,6 +13,7 @@ data           corpora, tokenizers, nested subsets
 packing        text as token blocks
 training       the training loop, resumable
 trained        runs read back for probing
+devices        what the device at hand does well
 checkpoints    models and training states on disk
 results        run folders, provenance, tables
 parameters     validation of notebook parameters
@@ -24,8 +25,8 @@ figures        one function per figure, from tables only
 import importlib
 from importlib import metadata
 
-__all__ = ["checkpoints", "data", "diffusion", "figures", "model", "packing", "parameters", "probes", "results", "sampling",
-           "schedule", "summary", "trained", "training"]
+__all__ = ["checkpoints", "data", "devices", "diffusion", "figures", "model", "packing", "parameters", "probes",
+           "results", "sampling", "schedule", "summary", "trained", "training"]
 
 try:
     __version__ = metadata.version("uddm-companion")

@@ -8,26 +8,8 @@ of its own; kinds of data differ by line style: training solid, test or generate
 import math
 
 from uddm_lib._plotting import (
-    COLORS,
-    MARKERS,
-    STYLE,
-    TITLES,
-    Figure,
-    handle,
-    legend,
-    line,
-    log_n,
-    of,
-    order,
-    of_size,
-    panels,
-    plain_log,
-    save,
-    spread,
-    stairs,
-    styled,
-    titled,
-    unique,
+    COLORS, MARKERS, STYLE, TITLES, Figure, handle, legend, line, log_n, of, order, of_size, panels,
+    plain_log, save, spread, stairs, styled, titled, unique,
 )
 from uddm_lib._text_panel import KEY, draw_text, text_height
 from uddm_lib.summary import need

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import math
 import time
-import timeit
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from transformers import get_scheduler
 
 from uddm_lib import checkpoints
 from uddm_lib.data import check_blocks
+from uddm_lib.devices import bf16_helps, compiled
 from uddm_lib.diffusion import corrupt, nelbo
 from uddm_lib.model import UDDM
 from uddm_lib.probes import validation_nelbo
@@ -154,14 +154,14 @@ class _Loop:
         self.average = AveragedModel(model.to(self.device), multi_avg_fn=functools.partial(_average, options.ema_decay))
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.lr = get_scheduler(options.lr_schedule, optimizer, options.warmup_steps, options.steps)
-        self.bf16 = options.precision == "bf16" and _bf16_helps(self.device)
+        self.bf16 = options.precision == "bf16" and bf16_helps(self.device)
         self.step, self.rows = self._resume() if (folder / _STATE).is_file() else (0, [])
         self.saved = self.step
 
     def run(self, validate, show_progress):
         """Take the steps that are left; returns the rows of the log."""
         options = self.options
-        forward = _compiled(self.model) if options.compile else self.model
+        forward = compiled(self.model) if options.compile else self.model
         self.model.train()
         since, started = self.step, time.perf_counter()
         losses = []
@@ -292,32 +292,6 @@ def _average(decay, averages, weights, updates):
     """Exponential moving average whose decay warms up with the number of updates, as in the released code."""
     decay = min(decay, (1 + int(updates)) / (10 + int(updates)))
     torch._foreach_lerp_(averages, weights, 1 - decay)
-
-
-def _bf16_helps(device):
-    """Whether matrix products in bfloat16 are faster than in float32: on CPUs without them, much slower."""
-    if device.type == "cpu":
-        seconds = []
-        for dtype in (torch.float32, torch.bfloat16):
-            a, b = torch.ones(2048, 128, dtype=dtype), torch.ones(128, 512, dtype=dtype)
-            seconds.append(min(timeit.repeat(lambda a=a, b=b: a @ b, number=3, repeat=5)))
-        helps = seconds[1] < seconds[0]
-    else:
-        helps = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if not helps:
-        print(f"bfloat16 is not faster than float32 on this {device.type} device: training in float32", flush=True)
-    return helps
-
-
-def _compiled(model):
-    """The compiled model, or the model itself, with a word on why, where torch.compile finds no compiler."""
-    try:
-        torch.compile(lambda a: a.sin() + 1)(torch.zeros(8, device=next(model.parameters()).device))
-    except Exception as error:  # the backend raises many types: a missing C++ compiler, Triton, headers
-        reason = str(error).strip().splitlines()[0]
-        print(f"torch.compile does not work here ({reason}): training eagerly, which is slower", flush=True)
-        return model
-    return torch.compile(model)
 
 
 def _require(name, value, test, allowed):
