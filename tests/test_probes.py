@@ -129,8 +129,8 @@ def test_bad_levels_are_named():
     with pytest.raises(ValueError, match=r"t=0 is outside \(0, 1\]"):
         probes.conditional_entropy(Copies(), x, t=0.0)
     with pytest.raises(ValueError, match="t=1.5"):
-        probes.token_recovery(Copies(), x, [1.5])
+        probes.token_recovery(None, x, [0.1, 1.5])  # before the denoiser is asked anything
     with pytest.raises(ValueError, match="share=1.5"):
-        probes.token_recovery(Copies(), x, [1.5], greedy=True)
+        probes.token_recovery(None, x, [0.1, 1.5], greedy=True)
     with pytest.raises(ValueError, match="token ids from 0 to 9; allowed are 0 to 5"):
         probes.conditional_entropy(Copies(), torch.tensor([[0, 9]]))

@@ -36,7 +36,15 @@ def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, s
     Returns:
         A table with a row per level and sequence: ``level, sequence, corrupted, recovered, unstable, exact``
         (see :func:`recovery_rates`).
+
+    Raises:
+        ValueError: if a level is out of range, before anything is computed.
     """
+    if greedy:
+        for share in levels:
+            _check_share(share)
+    else:
+        LogLinearSchedule().alpha(torch.tensor(levels))
     tables = []
     for i, level in enumerate(levels):
         generator = torch.Generator(x.device).manual_seed(seed * 1_000 + i)
@@ -177,11 +185,15 @@ def corrupt_share(x, share, vocab_size, generator=None):
     Raises:
         ValueError: if ``share`` is outside [0, 1].
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share={share!r} is outside [0, 1]")
+    _check_share(share)
     rank = torch.rand(x.shape, generator=generator, device=x.device).argsort(1).argsort(1)
     shift = torch.randint(1, vocab_size, x.shape, generator=generator, device=x.device)
     return torch.where(rank < round(share * x.shape[1]), (x + shift) % vocab_size, x)
+
+
+def _check_share(share):
+    if not 0 <= share <= 1:
+        raise ValueError(f"share={share!r} is outside [0, 1]")
 
 
 def _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size):
