@@ -77,8 +77,13 @@ def nelbo(logits, z_t, x, alpha_t, dalpha_t):
 
     Returns:
         Nats per token, shape (B, L), float64 for float64 logits, else float32.
+
+    Raises:
+        ValueError: if ``alpha_t`` is not inside (0, 1): at its ends the integrand has no finite value.
     """
     alpha = _level(alpha_t, x, "alpha_t")
+    if not ((alpha > 0) & (alpha < 1)).all():
+        raise ValueError(f"alpha_t holds {alpha.min():g} to {alpha.max():g}; allowed is 0 < alpha_t < 1")
     dalpha = torch.as_tensor(dalpha_t, dtype=torch.float64, device=x.device)
     if dalpha.ndim == 1:
         dalpha = dalpha[:, None]
