@@ -4,8 +4,10 @@ import itertools
 
 import pytest
 import torch
+from compare import chi_square, gap
 
-from uddm_lib.diffusion import corrupt, nelbo, posterior, reverse_step
+from uddm_lib.diffusion import corrupt, gaussian_latent, nelbo, posterior, reverse_step
+from uddm_lib.schedule import duality_alpha
 
 
 def seeded(seed=0):
@@ -66,3 +68,47 @@ def test_bad_levels_and_tokens_are_named():
     for alpha in (0.0, 1.0):
         with pytest.raises(ValueError, match=f"alpha_t holds {alpha:g} to {alpha:g}; allowed is 0 < alpha_t < 1"):
             nelbo(torch.zeros(1, 2, 4), x, x, alpha, -0.999)
+
+
+def dense_latent(draws, vocab_size, gamma, generator):
+    """softmax(w / tau) at every token but x = 1, largest first, from all V Gaussians."""
+    signal, noise = (torch.sigmoid(torch.tensor(sign * gamma, dtype=torch.float64)).sqrt() for sign in (-1, 1))
+    w = noise * torch.randn(draws, vocab_size, generator=generator, dtype=torch.float64)
+    w[:, 1] += signal
+    return torch.softmax(w / 1e-3, -1)
+
+
+def test_gaussian_latent_has_the_law_of_all_the_gaussians(worst):
+    draws, vocab_size, gamma = 100_000, 6, -1.0
+    z_t, tokens, weights = gaussian_latent(torch.ones(draws, 1, dtype=torch.long), gamma, vocab_size, seeded(), keep=3)
+    assert (tokens[:, 0, 0] == 1).all() and tokens.sort(-1).values.diff(dim=-1).min() > 0
+    assert torch.equal(tokens.gather(-1, weights.argmax(-1, keepdim=True))[..., 0], z_t)
+    alpha = duality_alpha(gamma, vocab_size)
+    law = alpha * torch.eye(vocab_size)[1] + (1 - alpha) / vocab_size
+    worst("Gaussian latent, argmax, chi-square in standard deviations", "duality operator, 1e5 draws",
+          chi_square(torch.bincount(z_t[:, 0], minlength=vocab_size), law), 3.7)
+    dense = dense_latent(draws, vocab_size, gamma, seeded(1))
+    # The shares of x, and of the largest others, in ten classes from 0 to 1.
+    for found, expected in ((weights[:, 0, 0], dense[:, 1]),
+                            (weights[:, 0, 1], dense[:, [0, 2, 3, 4, 5]].amax(1)),
+                            (weights[:, 0, 2], dense[:, [0, 2, 3, 4, 5]].sort(1).values[:, -2])):
+        shares = [torch.histc(weight, 10, 0, 1) / draws for weight in (found, expected)]
+        worst("Gaussian latent, weights, shares in ten classes", "all V Gaussians, 1e5 draws", gap(*shares), 0.01)
+
+
+def test_gaussian_latent_leaves_nothing_out_at_the_papers_vocabulary(worst):
+    dense = dense_latent(500, 30_522, -1.75, seeded())
+    dense[:, 1] = 0
+    worst("Gaussian latent, weight beyond 16 tokens", "all V Gaussians, V = 30,522",
+          dense.sum(1).sub(dense.topk(16).values.sum(1)).max(), 1e-9)
+
+
+def test_gaussian_latent_of_a_tiny_vocabulary_keeps_all():
+    _, tokens, weights = gaussian_latent(torch.tensor([[0, 1]]), torch.tensor([0.0]), 2, seeded())
+    assert tokens.tolist() == [[[0, 1], [1, 0]]] and weights.sum(-1).allclose(torch.ones((), dtype=torch.float64))
+
+
+@pytest.mark.parametrize("options, message", [({"tau": 0.0}, "tau=0.0"), ({"keep": 0}, "keep=0")])
+def test_gaussian_latent_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        gaussian_latent(torch.tensor([[0]]), 0.0, 3, **options)

@@ -8,12 +8,18 @@ import pandas as pd
 import pytest
 from tables import NS, SIZES, run_tables
 
-from uddm_lib import figures, summary
+from uddm_lib import figures, sweeps
 
 
 @pytest.fixture(scope="module")
 def tables():
-    return summary.figure_tables(run_tables())
+    return sweeps.figure_tables(run_tables())
+
+
+def limits(axis):
+    """How many thin curves of exact limits an axis has, by line style."""
+    styles = [line._linestyle for line in axis.lines if line.get_linewidth() == 0.8]
+    return {style: styles.count(style) for style in set(styles)}
 
 
 def labels(figure):
@@ -25,9 +31,12 @@ def test_figure1_has_a_panel_per_size_and_set_and_a_curve_per_n(tables):
     assert len(figure.axes) == 2 * len(SIZES)
     for axis in figure.axes:
         assert len(axis.containers) == len(NS) + 1  # and the control
-    assert labels(figure)[:-1] == ["n = 8", "n = 64", "n = 512", "n = 4,096"] and "control" in labels(figure)[-1]
+        assert sum(limits(axis).values()) == len(NS) + 1  # a memorizer for every n, one generalizer
+    assert labels(figure)[:4] == ["n = 8", "n = 64", "n = 512", "n = 4,096"] and "control" in labels(figure)[4]
+    assert [label.partition("\n")[0] for label in labels(figure)[5:]] == ["exact memorizer", "exact generalizer"]
     first = figure.axes[0].containers[0].lines[0].get_xydata()
-    drawn = tables["figure1_basins"].query("size == 'pico' and n == 8 and set == 'train'")
+    drawn = tables["figure1_basins"].query(
+        "size == 'pico' and n == 8 and set == 'train' and denoiser == 'network'")
     assert first.tolist() == drawn[["share", "mean"]].to_numpy().tolist()
 
 
@@ -48,6 +57,15 @@ def test_figure2_has_a_panel_per_size_and_train_and_test_per_t(tables):
     assert figure.axes[0].get_xscale() == "log" and "n" in figure.axes[0].get_xlabel()
     styles = {container.lines[0].get_linestyle() for container in figure.axes[0].containers}
     assert styles == {"-", "--", ":"}
+    assert sum(limits(figure.axes[0]).values()) == 2 * 2 + 2  # memorizer on both sets, generalizer once, for each t
+
+
+def test_limits_are_drawn_only_where_they_are_known(tables):
+    networks = tables["figure2_recovery"].query("denoiser == 'network'")
+    figure = figures.figure2(networks, "markov")
+    assert not limits(figure.axes[0]) and not any("exact" in label for label in labels(figure))
+    figure = figures.figure5(tables["figure5_entropy"], "markov")
+    assert sum(limits(figure.axes[0]).values()) == 3 * 2
 
 
 def test_figure3_shows_text_and_histograms_of_the_largest_size(tables):
@@ -74,9 +92,8 @@ def test_figure4_has_a_panel_per_n(tables):
 
 
 def test_figure5_and_perplexity(tables):
-    figure = figures.figure5(tables["figure5_entropy"], "markov", reference={"source": 0.6})
+    figure = figures.figure5(tables["figure5_entropy"], "markov")
     assert len(figure.axes) == len(SIZES) and "nats per token" in figure.axes[0].get_ylabel()
-    assert "source" in labels(figure)
     assert labels(figures.perplexity(tables["perplexity"], "markov")) == list(SIZES)
 
 
@@ -137,9 +154,9 @@ def test_long_text_wraps_together_and_says_what_it_leaves_out(tables):
 def test_any_set_of_n_is_drawn(many):
     one = {name: table[(table["n"] == 64) & (table["size"] == "pico")]
            for name, table in run_tables(sequences=4).items()}
-    drawn = summary.figure_tables({name: pd.concat([table.assign(n=n) for n in many]) for name, table in one.items()})
+    drawn = sweeps.figure_tables({name: pd.concat([table.assign(n=n) for n in many]) for name, table in one.items()})
     figure = figures.figure1(drawn["figure1_basins"], "markov")
-    assert len(labels(figure)) == min(len(many), 9) + 1 and labels(figure)[-2] == f"n = {many[-1]:,}"
+    assert len(labels(figure)) == min(len(many), 9) + 3 and labels(figure)[-4] == f"n = {many[-1]:,}"
     ticks = figures.figure2(drawn["figure2_recovery"], "markov").axes[0].get_xticks()
     assert ticks.max() == many[-1] and len(ticks) <= 17
 

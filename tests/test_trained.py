@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from uddm_lib import trained
-from uddm_lib.data import load_corpus, subset
+from uddm_lib.data import load_corpus, markov_chain, subset
 from uddm_lib.model import UDDMConfig
 from uddm_lib.training import TrainingOptions, train
 
@@ -26,6 +26,17 @@ def test_a_run_comes_back_with_its_sequences(folder):
     assert run.labels == {"corpus": "markov", "size": "pico", "n": 5}
     assert torch.equal(run.train, subset(corpus, 5)) and torch.equal(run.test, corpus.test)
     assert run.model.length == 8 and run.tokenizer.decode(run.train[0])
+
+
+def test_a_run_on_a_known_source_has_both_limits(folder):
+    run = trained.load_run(folder)
+    known = run.denoisers
+    assert list(known) == ["network", "memorizer", "generalizer"] and known["network"] is run.model
+    prediction = known["memorizer"].denoise(run.train, torch.tensor(1e-4))
+    assert torch.equal(prediction.argmax(-1), run.train)
+    chain = markov_chain(8)
+    assert torch.equal(known["generalizer"].transition, chain[1])
+    assert list(run._replace(parameters=run.parameters | {"corpus": "kjv"}).denoisers) == ["network"]
 
 
 def test_small_training_sets_are_repeated_and_the_control_is_noise(folder):

@@ -5,7 +5,8 @@ import torch
 
 from uddm_lib import devices, training
 from uddm_lib.checkpoints import load
-from uddm_lib.model import UDDMConfig
+from uddm_lib.model import UDDM, UDDMConfig
+from uddm_lib.schedule import duality_alpha
 from uddm_lib.training import TrainingOptions, batch_indices, sample_times, train
 
 CONFIG = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.1)
@@ -35,10 +36,10 @@ def test_training_memorizes_three_sequences(tmp_path):
     assert not (tmp_path / "run" / "state.safetensors").exists()
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout):
+@pytest.mark.parametrize("dropout, curriculum", [(0.0, "none"), (0.1, "none"), (0.0, "gaussian")])
+def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout, curriculum):
     config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=dropout)
-    options = TrainingOptions(**OPTIONS)
+    options = TrainingOptions(**OPTIONS, curriculum=curriculum, curriculum_steps=10)
     whole = train(tmp_path / "whole", BLOCKS, BLOCKS, config, options)
     update = training._Loop._update
 
@@ -62,6 +63,32 @@ def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout):
     assert torch.equal(weights(resumed.model), weights(whole.model))
     columns = ["step", "loss", "learning_rate", "validation_nelbo"]
     assert resumed.log[columns].equals(whole.log[columns])
+
+
+def test_the_gaussian_curriculum_sees_soft_inputs_and_then_tokens(tmp_path, monkeypatch):
+    seen, forward = [], UDDM.forward
+
+    def spy(self, input_ids, sigma, mixture=None):
+        if self.training:
+            seen.append((mixture, sigma))
+        return forward(self, input_ids, sigma, mixture)
+
+    monkeypatch.setattr(UDDM, "forward", spy)
+    run(tmp_path / "run", curriculum="gaussian", curriculum_steps=9)
+    assert [mixture is not None for mixture, _ in seen] == [True] * 9 + [False] * 3
+    (tokens, shares), sigma = seen[0]
+    assert tokens.shape == shares.shape == (8, 4, 6) and shares.sum(-1).allclose(torch.ones((), dtype=torch.float64))
+    ends = -duality_alpha(torch.tensor([-3.5, -1.75]), 6).log()
+    assert ends[0] <= sigma.min() and sigma.max() <= ends[1] and (sigma.diff() > 0).all()
+
+
+def test_the_gaussian_curriculum_memorizes_too(tmp_path):
+    config = UDDMConfig.named("nano", vocab_size=6, length=4, dropout=0.0, adaln_zero=False)
+    options = TrainingOptions(**OPTIONS | dict(steps=800, batch_size=32, log_every=100, checkpoint_every=200),
+                              curriculum="gaussian", curriculum_steps=200)
+    result = train(tmp_path / "run", BLOCKS, BLOCKS, config, options)
+    corrupted = torch.tensor([[0, 1, 2, 5], [3, 0, 5, 0], [2, 1, 4, 4]])
+    assert torch.equal(result.model.denoise(corrupted, 0.2).argmax(-1), BLOCKS)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])

@@ -102,6 +102,23 @@ def line(axis, rows, x, **style):
     axis.errorbar(rows[x], rows["mean"], errors, elinewidth=0.8, capsize=1.5, **style)
 
 
+LIMITS = {"memorizer": (0, (1, 1)), "generalizer": "-."}  # exact limit -> line style
+
+
+def limit_line(axis, rows, x, color):
+    """The curve of one exact limit, if the rows have any."""
+    if len(rows):
+        rows = rows.sort_values(x)
+        axis.plot(rows[x], rows["mean"], color=color, linewidth=0.8, alpha=0.9,
+                  linestyle=LIMITS[rows["denoiser"].iloc[0]], zorder=1.5)
+
+
+def limit_handles(table, *colours):
+    """Keys of the limits that the table has; ``colours`` says what the colour of each means, or of both."""
+    return [handle(f"exact {name}\n({colour})", color="0.2", linewidth=0.8, linestyle=style)
+            for (name, style), colour in zip(LIMITS.items(), (colours * 2)[:2]) if name in set(table["denoiser"])]
+
+
 def log_n(axis, n):
     values = sorted(n.unique(), reverse=True)
     apart = (values[0] / values[-1]) ** 0.06

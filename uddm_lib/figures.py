@@ -1,18 +1,20 @@
-"""The paper's figures, one function each, drawn from tables alone (see :mod:`uddm_lib.summary`); one style.
+"""The paper's figures, one function each, drawn from tables alone (see :mod:`uddm_lib.sweeps`); one style.
 
 Every function returns a :class:`matplotlib.figure.Figure` made without pyplot: nothing global changes, and a
 notebook shows it with ``display``. Order (n, t) is drawn in viridis, which also reads in grey, with a marker
 of its own; kinds of data differ by line style: training solid, test or generated dashed, the control dotted.
+Where the source is known, thin lines without markers show the two exact limits that trained networks move between:
+the memorizer of the training set, and the generalizer, which knows the source (dash-dotted).
 """
 
 import math
 
 from uddm_lib._plotting import (
-    COLORS, MARKERS, STYLE, TITLES, Figure, handle, legend, line, log_n, of, order, of_size, panels,
-    plain_log, save, spread, stairs, styled, titled, unique,
+    COLORS, MARKERS, STYLE, TITLES, Figure, handle, legend, limit_handles, limit_line, line, log_n, of, of_size,
+    order, panels, plain_log, save, spread, stairs, styled, titled, unique,
 )
 from uddm_lib._text_panel import KEY, draw_text, text_height
-from uddm_lib.summary import need
+from uddm_lib.summary import need, of_denoiser
 
 __all__ = ["STYLE", "figure1", "figure2", "figure3", "figure4", "figure5", "perplexity", "recovery_against_time",
            "save", "text_examples", "token_histograms", "training_curve"]
@@ -28,11 +30,12 @@ def figure1(basins, corpus, examples=None):
     """Basins of attraction: greedy recovery against the share of corrupted tokens, a curve per n (paper figure 1).
 
     Args:
-        basins: summary with the columns ``corpus, size, n, set, share, mean, low, high``.
+        basins: summary with the columns ``corpus, size, n, denoiser, set, share, mean, low, high``.
         corpus: the corpus to draw.
         examples: as for :func:`text_examples`; the greedy ones of the largest size are shown below.
     """
-    table = of(basins, corpus, ["size", "n", "set", "share", "mean", "low", "high"])
+    every = of(basins, corpus, ["size", "n", "set", "share", "mean", "low", "high"])
+    table = of_denoiser(every)
     sizes, colors = unique(table, "size"), order(table["n"])
     text = None if examples is None else _examples(examples, corpus, "greedy", sizes[-1])
     below = 0 if text is None else 0.4 + text_height(text)
@@ -45,13 +48,18 @@ def figure1(basins, corpus, examples=None):
                 line(axis, part[(part["set"] == name) & (part["n"] == n)], "share", color=color, marker=marker)
             control = part[(part["set"] == "random") & (part["n"] == max(colors))]
             line(axis, control, "share", color="0.45", linestyle=":")
+            limits = every[(every["size"] == size) & (every["set"] == name)]
+            for n, (color, _) in colors.items():
+                limit_line(axis, of_denoiser(limits[limits["n"] == n], "memorizer"), "share", color=color)
+            limit_line(axis, of_denoiser(limits[limits["n"] == max(colors)], "generalizer"), "share", color="k")
             axis.set_title(f"{letter}  {_SETS[name][0]}, {size}", loc="left")
             axis.set_ylim(-0.03, 1.03)
         row[0].set_ylabel("token recovery rate\n(greedy)")
     for axis in axes[-1]:
         axis.set_xlabel("share of tokens corrupted")
     handles = [handle(f"n = {n:,}", color=c, marker=m) for n, (c, m) in spread(colors).items()]
-    legend(top, [*handles, handle(f"{_SETS['random'][0]},\nlargest n", color="0.45", linestyle=":")], "right")
+    handles.append(handle(f"{_SETS['random'][0]},\nlargest n", color="0.45", linestyle=":"))
+    legend(top, handles + limit_handles(every, "colour of n", "black"), "right")
     titled(top, "Basins of attraction", corpus)
     if bottom:
         _draw_examples(bottom, text, corpus, "C  ")
@@ -63,10 +71,11 @@ def figure2(recovery, corpus):
     """Stochastic recovery against n, training and test, a colour per t, a panel per size (paper figure 2).
 
     Args:
-        recovery: summary with the columns ``corpus, size, n, set, t, mean, low, high``.
+        recovery: summary with the columns ``corpus, size, n, denoiser, set, t, mean, low, high``.
         corpus: the corpus to draw.
     """
-    table = of(recovery, corpus, ["size", "n", "set", "t", "mean", "low", "high"])
+    every = of(recovery, corpus, ["size", "n", "set", "t", "mean", "low", "high"])
+    table = of_denoiser(every)
     sizes, colors = unique(table, "size"), order(table["t"])
     figure, axes = panels(1, len(sizes), (3.0 if len(sizes) > 1 else 4.6, 3.0), sharey=True)
     for axis, size in zip(axes[0], sizes):
@@ -76,32 +85,41 @@ def figure2(recovery, corpus):
                 rows = part[(part["set"] == name) & (part["t"] == t)]
                 line(axis, rows, "n", color=color, marker=marker, linestyle=_SETS[name][1],
                      markerfacecolor="white" if name == "test" else color)
+                limits = every[(every["size"] == size) & (every["set"] == name) & (every["t"] == t)]
+                limit_line(axis, of_denoiser(limits, "memorizer"), "n", color=color)
+                if name == "test":  # the same for both but for the draw of the sequences
+                    limit_line(axis, of_denoiser(limits, "generalizer"), "n", color=color)
         control = part[(part["set"] == "random") & (part["t"] == min(colors))]
         line(axis, control, "n", color="0.45", linestyle=":")
         log_n(axis, part["n"])
         axis.set(title=size, ylim=(-0.03, 1.03))
     axes[0, 0].set_ylabel("token recovery rate")
     handles = [handle(f"t = {t:g}", color=c, marker=m) for t, (c, m) in spread(colors).items()]
-    legend(figure, [*handles, *_set_handles("train", "test"), handle(
-        f"{_SETS['random'][0]},\nt = {min(colors):g}", color="0.45", linestyle=":")], "right")
+    handles += [*_set_handles("train", "test"), handle(
+        f"{_SETS['random'][0]},\nt = {min(colors):g}", color="0.45", linestyle=":")]
+    legend(figure, handles + limit_handles(every, "colour of t"), "right")
     return titled(figure, "Token recovery", corpus)
 
 
 @styled
 def recovery_against_time(recovery, corpus):
     """Stochastic recovery against t, a panel per trained model (size and n): figure 2 seen for single models."""
-    table = of(recovery, corpus, ["size", "n", "set", "t", "mean", "low", "high"])
+    every = of(recovery, corpus, ["size", "n", "set", "t", "mean", "low", "high"])
+    table = of_denoiser(every)
     models = list(table.groupby(["size", "n"], sort=False))
     figure, axes = panels(1, len(models), (3.2, 2.8), sharey=True)
     for axis, ((size, n), part) in zip(axes[0], models):
         for name, color in (("train", "C0"), ("test", "C1"), ("random", "0.45")):
             line(axis, part[part["set"] == name], "t", color=color, marker="o" if name != "random" else None,
                   linestyle=_SETS[name][1])
+            limits = every[(every["size"] == size) & (every["n"] == n) & (every["set"] == name)]
+            limit_line(axis, of_denoiser(limits, "memorizer"), "t", color=color)
+            limit_line(axis, of_denoiser(limits, "generalizer"), "t", color=color)
         axis.set(title=f"{size}, n = {n:,}", xlabel="diffusion time t", ylim=(-0.03, 1.03))
     axes[0, 0].set_ylabel("token recovery rate")
     handles = [handle(_SETS[name][0], color=color, linestyle=_SETS[name][1])
                for name, color in (("train", "#0072B2"), ("test", "#D55E00"), ("random", "0.45"))]
-    legend(figure, handles, "bottom")
+    legend(figure, handles + limit_handles(every, "colour of the set"), "bottom")
     return titled(figure, "Token recovery", corpus)
 
 
@@ -191,15 +209,15 @@ def figure4(sequence_entropy, corpus, size=None):
 
 
 @styled
-def figure5(entropy, corpus, reference=None):
+def figure5(entropy, corpus):
     """Mean conditional entropy of training, generated and test sequences against n, by size (paper figure 5).
 
     Args:
-        entropy: summary with the columns ``corpus, size, n, set, mean, low, high``, nats per token.
+        entropy: summary with the columns ``corpus, size, n, denoiser, set, mean, low, high``, nats per token.
         corpus: the corpus to draw.
-        reference: horizontal lines to add, from label to nats per token.
     """
-    table = of(entropy, corpus, ["size", "n", "set", "mean", "low", "high"])
+    every = of(entropy, corpus, ["size", "n", "set", "mean", "low", "high"])
+    table = of_denoiser(every)
     sizes = unique(table, "size")
     figure, axes = panels(1, len(sizes), (3.0 if len(sizes) > 1 else 4.6, 2.9), sharey=True)
     styles = {"train": ("#0072B2", "o", "-"), "generated": ("#D55E00", "s", "--"), "test": ("0.45", None, ":")}
@@ -207,15 +225,15 @@ def figure5(entropy, corpus, reference=None):
         part = table[table["size"] == size]
         for name, (color, marker, style) in styles.items():
             line(axis, part[part["set"] == name], "n", color=color, marker=marker, linestyle=style)
-        for label, value in (reference or {}).items():
-            axis.axhline(value, color="0.2", linewidth=0.8, linestyle="-.", label=label)
+            limits = every[(every["size"] == size) & (every["set"] == name)]
+            limit_line(axis, of_denoiser(limits, "memorizer"), "n", color=color)
+            limit_line(axis, of_denoiser(limits, "generalizer"), "n", color=color)
         log_n(axis, part["n"])
         axis.set(title=size)
         axis.set_ylim(bottom=-0.02 * table["high"].max())
     axes[0, 0].set_ylabel("mean conditional entropy\n(nats per token)")
     handles = [handle(_SETS[name][0], color=c, marker=m, linestyle=style) for name, (c, m, style) in styles.items()]
-    handles += [handle(label, color="0.2", linewidth=0.8, linestyle="-.") for label in reference or {}]
-    legend(figure, handles, "right")
+    legend(figure, handles + limit_handles(every, "colour of the set"), "right")
     return titled(figure, "Conditional entropy", corpus)
 
 

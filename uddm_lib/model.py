@@ -129,12 +129,14 @@ class UDDM(PreTrainedModel):
         elif isinstance(module, _LayerNorm):
             nn.init.ones_(module.weight)
 
-    def hidden(self, z_t, sigma):
+    def hidden(self, z_t, sigma, mixture=None):
         """Last hidden states, which :attr:`head` turns into logits.
 
         Args:
             z_t: noisy tokens, shape (B, l) with l <= length.
             sigma: noise level -log alpha_t, a number or shape (B,) or (B, 1).
+            mixture: tokens and their weights, each of shape (B, l, K), whose weighted embeddings replace those
+                of ``z_t`` (the soft input of a Gaussian curriculum, paper appendix B).
 
         Returns:
             Hidden states of shape (B, l, D).
@@ -145,7 +147,7 @@ class UDDM(PreTrainedModel):
         if z_t.shape[-1] > self.config.length:
             raise ValueError(f"sequences of {z_t.shape[-1]} tokens do not fit a model of length {self.config.length}")
         sigma = torch.as_tensor(sigma, device=z_t.device).reshape(-1).expand(z_t.shape[0])
-        h = self.vocab_embed(z_t)
+        h = self.vocab_embed(z_t) if mixture is None else self._mix(*mixture)
         condition = F.silu(self.sigma_map(sigma.to(h.dtype)))
         rotary = _rotary(z_t.shape[-1], self.config.hidden_size // self.config.n_heads, h)
         for block in self.blocks:
@@ -153,9 +155,15 @@ class UDDM(PreTrainedModel):
         shift, scale = self.modulation(condition)[:, None].chunk(2, dim=-1)
         return _modulate(self.norm(h), shift, scale)
 
-    def forward(self, input_ids, sigma, **_):
-        """Logits of the clean tokens at noise level sigma = -log alpha_t; see :meth:`hidden` for the shapes."""
-        h = self.hidden(input_ids, sigma)
+    def _mix(self, tokens, weights):
+        many = tokens.shape[-1]
+        mixed = F.embedding_bag(tokens.reshape(-1, many), self.vocab_embed.weight, mode="sum",
+                                per_sample_weights=weights.reshape(-1, many).to(self.vocab_embed.weight.dtype))
+        return mixed.view(*tokens.shape[:-1], -1)
+
+    def forward(self, input_ids, sigma, mixture=None, **_):
+        """Logits of the clean tokens at noise level sigma = -log alpha_t; see :meth:`hidden` for the arguments."""
+        h = self.hidden(input_ids, sigma, mixture)
         # Entropies of 1e-2 nats and log-likelihoods are read off these logits: bfloat16 would blur them.
         with torch.autocast(h.device.type, enabled=False):
             logits = F.linear(h.float(), self.head.weight.float(), self.head.bias.float())

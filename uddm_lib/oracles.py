@@ -77,12 +77,8 @@ class Memorizer:
         Raises:
             ValueError: if a noise level, a token or the shape of ``z_t`` is out of range.
         """
-        _check_noisy(z_t, self.length, self.vocab_size)
-        beta = _per_sequence(inverse_temperature(sigma, self.vocab_size), z_t)
-        # cdist counts mismatches; float32 holds every token id below 2^24.
-        mismatches = torch.cdist(z_t.float(), self.sequences.float(), p=0).double()
-        nearest = mismatches.amin(1, keepdim=True)
-        weights = torch.exp(beta[:, None] * (nearest - mismatches)).T.contiguous()
+        beta, overlap = self._overlap(z_t, sigma)
+        weights = torch.exp(beta[:, None] * (overlap - overlap.amax(1, keepdim=True))).T.contiguous()
         log_p = torch.empty(*z_t.shape, self.vocab_size, dtype=self.dtype, device=z_t.device)
         for position, (stored, noisy) in enumerate(zip(self.sequences.T, z_t.T)):
             totals = weights.new_zeros(self.vocab_size, len(z_t)).index_add_(0, stored, weights)
@@ -90,6 +86,29 @@ class Memorizer:
             row = totals.T.log().scatter_add(1, noisy[:, None], -beta[:, None])
             log_p[:, position] = row.log_softmax(-1)
         return log_p
+
+
+    @torch.no_grad()
+    def energy(self, z_t, sigma):
+        """-log sum_i exp(beta_t overlap(z_t, x_i)), the energy of a dense associative memory; float64, shape (B,).
+
+        Up to a constant it is -log p(z_t), the noisy training set's. Arguments as in :meth:`denoise`.
+        """
+        beta, overlap = self._overlap(z_t, sigma)
+        return -torch.logsumexp(beta[:, None] * overlap, 1)
+
+    @torch.no_grad()
+    def weights(self, z_t, sigma):
+        """p(x_i | z_t), the softmax over stored sequences; float64, shape (B, n). Arguments as in :meth:`denoise`."""
+        beta, overlap = self._overlap(z_t, sigma)
+        return torch.softmax(beta[:, None] * overlap, 1)
+
+    def _overlap(self, z_t, sigma):
+        """beta_t (B,) and the number of equal tokens of each noisy and each stored sequence (B, n), float64."""
+        _check_noisy(z_t, self.length, self.vocab_size)
+        beta = _per_sequence(inverse_temperature(sigma, self.vocab_size), z_t)
+        # cdist counts mismatches; float32 holds every token id below 2^24.
+        return beta, self.length - torch.cdist(z_t.float(), self.sequences.float(), p=0).double()
 
 
 class MarkovGeneralizer:

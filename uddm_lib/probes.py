@@ -8,10 +8,10 @@ import pandas as pd
 import torch
 
 from uddm_lib.diffusion import corrupt, nelbo
-from uddm_lib.sampling import T_END, restore
+from uddm_lib.sampling import T_END, restore, trajectory
 from uddm_lib.schedule import LogLinearSchedule
 
-__all__ = ["conditional_entropy", "corrupt_share", "novelty", "recovery_rates", "token_outcomes",
+__all__ = ["conditional_entropy", "corrupt_share", "novelty", "recovery_rates", "reverse_profile", "token_outcomes",
            "token_recovery", "validation_nelbo"]
 
 
@@ -126,6 +126,37 @@ def conditional_entropy(denoiser, x, t=T_END, generator=None, batch_size=256, sc
         log_p = denoiser.denoise(corrupt(chunk, alpha, denoiser.vocab_size, generator), sigma).log_softmax(-1)
         entropies.append(-torch.special.xlogy(log_p.exp(), log_p.exp()).sum(-1))
     return torch.cat(entropies)
+
+
+@torch.inference_mode()
+def reverse_profile(denoiser, z_t, start_t=1.0, steps=100, every=1, scored=None, generator=None, schedule=None):
+    """How sharp the predictions are along the reverse process: entropy and its discrete relatives (paper appendix C).
+
+    Args:
+        denoiser: maps (z_t, sigma_t) to logits (B, L, V).
+        z_t: tokens to start from, shape (B, L).
+        start_t: time that the stochastic process starts at.
+        steps: intervals of the reverse grid over (0, 1].
+        every: steps from one row to the next.
+        scored: mask of the positions that count, shape (L,); all by default.
+        generator: source of randomness, on the device of ``z_t``.
+        schedule: noise schedule, log-linear by default.
+
+    Returns:
+        A table with a row per time: ``t`` and means over sequences and positions of ``entropy`` (nats),
+        ``curvature``, sum_v p(1 - p), the trace of the Hessian of log sum exp(logits), and ``gap``, the largest
+        minus the second largest probability.
+    """
+    schedule, scored = schedule or LogLinearSchedule(), _mask(z_t, scored)
+    rows = []
+    for step, (t, state) in enumerate(trajectory(denoiser, z_t, start_t, steps, generator=generator, schedule=schedule)):
+        if t == 0 or step % every:
+            continue
+        p = denoiser.denoise(state, schedule.sigma(t).to(z_t.device))[:, scored].softmax(-1)
+        top = p.topk(2).values
+        rows.append({"t": t, "entropy": torch.special.entr(p).sum(-1).mean().item(),
+                     "curvature": (p * (1 - p)).sum(-1).mean().item(), "gap": (top[..., 0] - top[..., 1]).mean().item()})
+    return pd.DataFrame(rows)
 
 
 @torch.inference_mode()

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import torch
 
 from uddm_lib import checkpoints
-from uddm_lib.data import load_corpus, subset
+from uddm_lib.data import load_corpus, markov_chain, subset
 from uddm_lib.model import UDDM
+from uddm_lib.oracles import MarkovGeneralizer, Memorizer
 from uddm_lib.results import read_run, resolve
 
 __all__ = ["TrainedRun", "load_run"]
@@ -28,6 +29,19 @@ class TrainedRun(NamedTuple):
     def labels(self):
         """The columns that every table of the run begins with: corpus, size, n."""
         return {"corpus": self.parameters["corpus"], "size": self.parameters["size"], "n": len(self.train)}
+
+    @property
+    def denoisers(self):
+        """What can be probed on the run's sequences, by name: the trained ``network``, and where the source is known
+        the two exact limits that it moves between, the ``memorizer`` of its training set and the ``generalizer``.
+        """
+        known = {"network": self.model}
+        if self.parameters["corpus"] == "markov":
+            vocab_size, device = self.model.vocab_size, self.model.device
+            chain = markov_chain(vocab_size, seed=self.parameters["corpus_seed"])
+            known["memorizer"] = Memorizer(self.train.to(device), vocab_size)
+            known["generalizer"] = MarkovGeneralizer(*(part.to(device) for part in chain))
+        return known
 
     def sets(self, sequences, seed=1):
         """Sequences to probe: ``train`` and ``test``, each (sequences, L), and a quarter as many of uniformly random

@@ -21,15 +21,16 @@ from transformers import get_scheduler
 from uddm_lib import checkpoints
 from uddm_lib.data import check_blocks
 from uddm_lib.devices import bf16_helps, compiled
-from uddm_lib.diffusion import corrupt, nelbo
+from uddm_lib.diffusion import corrupt, gaussian_latent, nelbo
 from uddm_lib.model import UDDM
 from uddm_lib.probes import validation_nelbo
 from uddm_lib.results import open_run, progress, provenance, read_table, write_table
-from uddm_lib.schedule import LogLinearSchedule
+from uddm_lib.schedule import LogLinearSchedule, duality_alpha
 
 __all__ = ["Run", "TrainingOptions", "batch_indices", "sample_times", "train"]
 
 _STATE = "state.safetensors"
+_GAMMA = -3.5, -1.75  # of the Gaussian curriculum, at t = 0 and t = 1
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class TrainingOptions:
         ema_decay: decay of the exponential moving average of the weights, in [0, 1).
         t_min: times are drawn from [t_min, 1]. 1e-3 is the paper's; a larger one spends short runs on the times
             that carry gradient.
+        curriculum: ``none``, or ``gaussian``: begin with the soft inputs of the Duo paper (appendix B), the argmax of
+            whose Gaussian latents is uniform-state noise of a narrow range of levels.
+        curriculum_steps: steps that the curriculum lasts.
         precision: ``fp32``, or ``bf16`` for matrix products in bfloat16 under autocast; where the device has no fast
             ones, training stays in float32 and says so.
         compile: compile the network with torch.compile; without a working compiler training runs eagerly and says so.
@@ -65,6 +69,8 @@ class TrainingOptions:
     gradient_clip: float = 1.0
     ema_decay: float = 0.9999
     t_min: float = 1e-3
+    curriculum: str = "none"
+    curriculum_steps: int = 500_000
     precision: str = "fp32"
     compile: bool = False
     seed: int = 1
@@ -74,12 +80,13 @@ class TrainingOptions:
     def __post_init__(self):
         for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
             _require(name, getattr(self, name), lambda v: isinstance(v, int) and v >= 1, "a positive integer")
-        for name in ("warmup_steps", "seed"):
+        for name in ("warmup_steps", "curriculum_steps", "seed"):
             _require(name, getattr(self, name), lambda v: isinstance(v, int) and v >= 0, "an integer of at least 0")
         for name in ("learning_rate", "gradient_clip"):
             _require(name, getattr(self, name), lambda v: 0 < v < math.inf, "a positive number")
         _require("ema_decay", self.ema_decay, lambda v: 0 <= v < 1, "in [0, 1)")
         _require("t_min", self.t_min, lambda v: 0 < v < 1, "in (0, 1)")
+        _require("curriculum", self.curriculum, ("none", "gaussian").__contains__, "one of none, gaussian")
         _require("precision", self.precision, ("fp32", "bf16").__contains__, "one of fp32, bf16")
         _require("lr_schedule", self.lr_schedule, ("constant_with_warmup", "cosine", "linear").__contains__,
                  "one of constant_with_warmup, cosine, linear")
@@ -196,19 +203,18 @@ class _Loop:
 
     def _update(self, forward, step):
         """One optimizer step; returns the loss in nats per token, still on the device."""
-        options, schedule = self.options, self.schedule
+        options = self.options
         mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         generator = _generator(options.seed, step)
         index = batch_indices(len(self.blocks), options.batch_size, step, options.seed)[mine]
         t = sample_times(options.batch_size, options.t_min, generator)[mine].to(self.device)
         x = self.blocks[index.to(self.device)]
         noise = _generator(options.seed, step, 1 + self.accelerator.process_index, self.device)
-        alpha_t = schedule.alpha(t)
-        z_t = corrupt(x, alpha_t, self.average.module.vocab_size, noise)
+        z_t, mixture, alpha_t, dalpha_t = self._noisy(x, t, noise, step)
         with _seeded_dropout(self.average.module.config.dropout, options.seed, step, self.accelerator.process_index):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                logits = forward(z_t, schedule.sigma(t).float()).logits
-            loss = nelbo(logits, z_t, x, alpha_t, schedule.dalpha(t)).mean()
+                logits = forward(z_t, -torch.log(alpha_t).float(), mixture).logits
+            loss = nelbo(logits, z_t, x, alpha_t, dalpha_t).mean()
             self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
         self.optimizer.step()
@@ -216,6 +222,19 @@ class _Loop:
         self.optimizer.zero_grad()
         self.average.update_parameters(self.accelerator.unwrap_model(self.model))
         return loss.detach()
+
+    def _noisy(self, x, t, generator, step):
+        """What a step shows the network: z_t, the soft input of the curriculum or None; and alpha_t, d alpha_t / dt."""
+        vocab_size, options = self.average.module.vocab_size, self.options
+        if options.curriculum == "none" or step >= options.curriculum_steps:
+            alpha_t = self.schedule.alpha(t)
+            return corrupt(x, alpha_t, vocab_size, generator), None, alpha_t, self.schedule.dalpha(t)
+        start, end = _GAMMA
+        gamma = (start + (end - start) * t).requires_grad_()
+        alpha_t = duality_alpha(gamma, vocab_size)
+        slope, = torch.autograd.grad(alpha_t.sum(), gamma)
+        z_t, *mixture = gaussian_latent(x, gamma.detach(), vocab_size, generator)
+        return z_t, mixture, alpha_t.detach(), (end - start) * slope
 
     def _checkpoint(self):
         self.saved = self.step
