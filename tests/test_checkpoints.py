@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
@@ -31,6 +32,7 @@ def test_round_trip(saved, model):
     assert torch.equal(logits(again), logits(model)) and not again.training
     assert sorted(p.name for p in saved.parent.iterdir()) == ["model"]
     assert {p.suffix for p in saved.iterdir()} == {".json", ".safetensors"}
+    assert all(p.stat().st_mode & 0o444 == 0o444 for p in saved.iterdir())  # a group may read them too
 
 
 def test_half_precision_is_read_back_in_float32(tmp_path, model):
@@ -52,10 +54,10 @@ def test_a_failed_save_leaves_the_first(saved, model, monkeypatch):
     before = logits(model)
 
     def full(*_, **__):
-        raise OSError(28, "No space left on device")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="model can't be written: .*No space left"):
         checkpoints.save(saved, model)
     monkeypatch.undo()
     assert torch.equal(logits(checkpoints.load(saved)), before)

@@ -13,9 +13,10 @@ from safetensors.torch import save as serialise
 from transformers import AutoTokenizer
 
 from uddm_lib.model import UDDM, UDDMConfig
+from uddm_lib.released import load_released
 from uddm_lib.results import atomic_write
 
-__all__ = ["load", "load_state", "load_tokenizer", "save", "save_state"]
+__all__ = ["load", "load_released", "load_state", "load_tokenizer", "save", "save_state"]
 
 
 def save(folder, model, tokenizer=None, dtype=None):
@@ -41,10 +42,14 @@ def save(folder, model, tokenizer=None, dtype=None):
     try:
         state = {name: value.to(dtype or value.dtype).contiguous().cpu() for name, value in model.state_dict().items()}
         model.config.save_pretrained(new)
-        save_file(state, new / "model.safetensors", {"format": "pt"})
+        try:
+            save_file(state, new / "model.safetensors", {"format": "pt"})
+        except SafetensorError as error:  # what a full disk raises there
+            raise OSError(f"{folder} can't be written: {error}") from None
         if tokenizer is not None:
             tokenizer.save_pretrained(new)
         new.chmod(0o755)
+        (new / "model.safetensors").chmod(0o644)  # safetensors leaves it readable to its owner alone
         old = None
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))

@@ -1,0 +1,127 @@
+import errno
+import subprocess
+import sys
+
+import lightning_files as files
+import pytest
+import torch
+from safetensors import SafetensorError
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+
+from uddm_lib import checkpoints, data
+from uddm_lib.__main__ import main
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "released.ckpt"
+    torch.save(files.contents(files.model()), path)
+    return path
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    def save(size):
+        words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(size)}, unk_token="w0"))
+        PreTrainedTokenizerFast(tokenizer_object=words).save_pretrained(tmp_path / "words")
+        return tmp_path / "words"
+
+    return save
+
+
+def failed(capsys, *arguments):
+    """Run a command that must fail, by one line on stderr; returns it."""
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = stop.code
+    out, line = capsys.readouterr()
+    assert code == 2 and not out and line.startswith("error: ") and line.count("\n") == 1
+    return line
+
+
+@pytest.mark.parametrize("weights", ["raw", "ema"])
+def test_convert_released_file(tmp_path, source, capsys, weights):
+    folder = tmp_path / "new" / "model"
+    assert main(["convert", str(source), f"{folder}/", "--weights", weights]) == 0
+    assert torch.equal(files.logits(checkpoints.load(folder)), files.logits(checkpoints.load_released(source, weights)))
+    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
+    out, err = capsys.readouterr()
+    size = sum(weight.numel() for weight in files.model().parameters())
+    assert f"{size:,} parameters: V=11, L=6, 2 blocks, 4 heads, hidden size 16" in out and not err
+    assert f"checkpoints.load('{folder}')" in out and f"{weights} weights" in out
+
+
+def test_convert_without_a_configuration(tmp_path, source, capsys):
+    contents = torch.load(source, weights_only=True)
+    del contents["hyper_parameters"], contents["state_dict"]["backbone.rotary_emb.inv_freq"]
+    torch.save(contents, source)
+    assert "give n_heads" in failed(capsys, "convert", source, tmp_path / "model")
+    assert main(["convert", str(source), str(tmp_path / "model"), "--heads", "2", "--length", "9"]) == 0
+    config = checkpoints.load(tmp_path / "model").config
+    assert (config.n_heads, config.length) == (2, 9)
+
+
+def test_convert_into_an_empty_folder(tmp_path, source, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", "released.ckpt", "empty"]) == 0
+    assert checkpoints.load(tmp_path / "empty").config.vocab_size == 11
+
+
+def test_convert_replaces_nothing(tmp_path, source, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("all of it")
+    assert "mine exists and is not an empty folder" in failed(capsys, "convert", source, folder)
+    assert "thesis.txt exists" in failed(capsys, "convert", source, folder / "thesis.txt")
+    assert [file.read_text() for file in folder.iterdir()] == ["all of it"]
+
+
+def test_convert_with_a_tokenizer(tmp_path, source, tokenizer, capsys):
+    if not hasattr(data, "load_tokenizer"):
+        pytest.skip("uddm_lib.data has no load_tokenizer")
+    assert main(["convert", str(source), str(tmp_path / "model"), "--tokenizer", str(tokenizer(11))]) == 0
+    assert checkpoints.load_tokenizer(tmp_path / "model").convert_ids_to_tokens([3]) == ["w3"]
+    assert "checkpoints.load_tokenizer(" in capsys.readouterr().out
+    line = failed(capsys, "convert", source, tmp_path / "other", "--tokenizer", tokenizer(12))
+    assert "has 12 tokens, more than the model's 11" in line and not (tmp_path / "other").exists()
+
+
+def test_errors_are_one_line(tmp_path, source, capsys, monkeypatch):
+    new = tmp_path / "model"
+    assert "nowhere.ckpt is missing" in failed(capsys, "convert", tmp_path / "nowhere.ckpt", new)
+    assert "n_heads=3" in failed(capsys, "convert", source, new, "--heads", "3")
+    assert "--help" in failed(capsys, "convert", source)
+    assert "invalid choice: 'best'" in failed(capsys, "convert", source, new, "--weights", "best")
+    assert "invalid choice: 'translate'" in failed(capsys, "translate")
+    source.write_bytes(source.read_bytes()[:1000])
+    assert "truncated" in failed(capsys, "convert", source, new)
+    assert not new.exists()
+
+
+@pytest.mark.parametrize("error", [SafetensorError("No space left"), OSError(errno.ENOSPC, "No space left")])
+def test_a_full_disk_is_one_line(tmp_path, source, capsys, monkeypatch, error):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    assert "No space left" in failed(capsys, "convert", source, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_help(capsys):
+    assert main([]) == 0
+    assert "convert" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        main(["convert", "--help"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and "example:" in out and "Nothing in the file is executed" in out
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import runpy, sys; sys.argv = ['x']\ntry: runpy.run_module('uddm_lib', run_name='__main__')\nfinally: " \
+           "print({'torch', 'transformers', 'numpy'} & sys.modules.keys())"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "usage: python -m uddm_lib" in out and out.strip().endswith("set()")
