@@ -148,14 +148,15 @@ def reverse_profile(denoiser, z_t, start_t=1.0, steps=100, every=1, scored=None,
         minus the second largest probability.
     """
     schedule, scored = schedule or LogLinearSchedule(), _mask(z_t, scored)
+    process = trajectory(denoiser, z_t, start_t, steps, generator=generator, schedule=schedule)
     rows = []
-    for step, (t, state) in enumerate(trajectory(denoiser, z_t, start_t, steps, generator=generator, schedule=schedule)):
+    for step, (t, state) in enumerate(process):
         if t == 0 or step % every:
             continue
         p = denoiser.denoise(state, schedule.sigma(t).to(z_t.device))[:, scored].softmax(-1)
-        top = p.topk(2).values
+        first, second = p.topk(2).values.unbind(-1)
         rows.append({"t": t, "entropy": torch.special.entr(p).sum(-1).mean().item(),
-                     "curvature": (p * (1 - p)).sum(-1).mean().item(), "gap": (top[..., 0] - top[..., 1]).mean().item()})
+                     "curvature": (p * (1 - p)).sum(-1).mean().item(), "gap": (first - second).mean().item()})
     return pd.DataFrame(rows)
 
 

@@ -1,20 +1,45 @@
 """The computations behind the theory notebook that enumerate, integrate or sample something small.
 
-Enumeration of the NELBO on pairs of tokens, the condensation of the exact memorizer, the uniform-Gaussian duality
-by sampling, and entropy against curvature in a double well. Every function returns a table.
+Maximum margins of patterns, the NELBO on pairs of tokens by enumeration, the condensation of the exact memorizer, the
+uniform-Gaussian duality by sampling, and entropy against curvature in a double well.
 """
 
 import math
 
+import numpy as np
 import pandas as pd
 import torch
+from sklearn.svm import SVC
 
 from uddm_lib.diffusion import corrupt, nelbo
 from uddm_lib.oracles import Memorizer, inverse_temperature
 from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = ["argmax_alpha", "channel_information", "condensation", "condensation_time", "double_well", "energy_path",
-           "nelbo_integrands"]
+           "maximum_margins", "nelbo_integrands"]
+
+
+def maximum_margins(patterns, neurons):
+    """Largest smallest margin (paper eq. (7)) that couplings without diagonal can give to patterns, by an SVM.
+
+    Each pattern is given together with its negative, which takes the bias out of scikit-learn's hard-margin SVM.
+
+    Args:
+        patterns: states +-1, shape (P, N), separable.
+        neurons: indices of the neurons to do.
+
+    Returns:
+        A float64 tensor with a margin per neuron.
+    """
+    found = []
+    for neuron in neurons:
+        inputs = (patterns * patterns[:, neuron, None]).double()
+        inputs = torch.cat([inputs[:, :neuron], inputs[:, neuron + 1:]], 1).numpy()
+        signs = [1] * len(inputs) + [-1] * len(inputs)
+        machine = SVC(kernel="linear", C=1e8, tol=1e-6).fit(np.concatenate([inputs, -inputs]), signs)
+        direction = machine.coef_[0]
+        found.append((inputs @ direction).min() / np.linalg.norm(direction))
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def nelbo_integrands(joint, times):
