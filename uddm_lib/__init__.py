@@ -7,6 +7,8 @@ training -> model -> probe -> table -> figure. Import the modules by name (``fro
 schedule       noise schedules: alpha_t, sigma_t
 diffusion      corruption, reverse posterior, NELBO, one reverse step: pure functions
 model          the diffusion transformer as a transformers model, and its named sizes
+hopfield       binary associative memory: couplings, margins, dynamics
+attractors     its experiments: basins, training, capacity, unseen examples
 sampling       the reverse process from any start
 probes         token recovery, conditional entropy, validation NELBO, novelty
 data           corpora, tokenizers, nested subsets
@@ -25,8 +27,8 @@ figures        one function per figure, from tables only
 import importlib
 from importlib import metadata
 
-__all__ = ["checkpoints", "data", "devices", "diffusion", "figures", "model", "packing", "parameters", "probes",
-           "results", "sampling", "schedule", "summary", "trained", "training"]
+__all__ = ["attractors", "checkpoints", "data", "devices", "diffusion", "figures", "hopfield", "model", "packing",
+           "parameters", "probes", "results", "sampling", "schedule", "summary", "trained", "training"]
 
 try:
     __version__ = metadata.version("uddm-companion")

@@ -13,6 +13,9 @@ from uddm_lib.hopfield import (descent, hebb, loss, margins, pattern_weights, ra
 __all__ = ["basins", "capacity", "course", "generalization"]
 
 RULES = ("hebbian", "pseudo-likelihood")
+# In the theory of Hebbian couplings (Amit et al. 1987) a retrieval state has at least this overlap with its pattern;
+# it has exactly this one at the load 0.138, beyond which there is none.
+LEAST_OVERLAP = 0.967
 
 
 def basins(loads, shares, size=200, samples=1, steps=300, seed=1):
@@ -64,8 +67,9 @@ def capacity(loads, size=200, samples=1, steps=1000, rules=RULES, seed=1):
 
     Returns:
         A table with a row per sample, load and rule: ``stable``, the share of patterns that are exactly fixed points;
-        ``bits``, the share of bits that are; ``retrieved``, the share of patterns from which the dynamics ends within
-        overlap 0.9; ``overlap``, its mean; ``separated``, the share of neurons without a wrong bit.
+        ``bits``, the share of bits that are; ``retrieved``, the share of patterns near which the dynamics stays, with
+        an overlap of at least 0.967 (``LEAST_OVERLAP``); ``overlap``, its mean; ``separated``, the share of neurons
+        without a wrong bit, to compare with :func:`uddm_lib.hopfield.cover_probability`.
     """
     rows = []
     for i in range(samples):
@@ -76,7 +80,8 @@ def capacity(loads, size=200, samples=1, steps=1000, rules=RULES, seed=1):
                 overlap = (retrieve(couplings, patterns) * patterns).mean(1)
                 rows.append({
                     "sample": i, "load": load, "rule": rule, "stable": right.all(1).double().mean().item(),
-                    "bits": right.double().mean().item(), "retrieved": (overlap >= 0.9).double().mean().item(),
+                    "bits": right.double().mean().item(),
+                    "retrieved": (overlap >= LEAST_OVERLAP).double().mean().item(),
                     "overlap": overlap.mean().item(), "separated": right.all(0).double().mean().item()})
     return pd.DataFrame(rows)
 
@@ -93,7 +98,7 @@ def generalization(source, counts, share=0.1, probes=None, reference=None, unsee
         counts: numbers of stored examples.
         share: share of flipped bits.
         probes: further states to restore, a dict of name to (K, N), for example the hidden features.
-        reference: couplings of the exact generalizer, measured on the unseen examples as rule ``reference``.
+        reference: couplings that know the source, measured on stored and unseen examples as rule ``reference``.
         unseen: number of unseen examples, and the most stored ones that are measured.
         steps, parallel: of :func:`train` and :func:`retrieve`.
         rules: which couplings to measure.
@@ -119,7 +124,7 @@ def generalization(source, counts, share=0.1, probes=None, reference=None, unsee
         stored = {"stored": pool[:min(count, unseen)]}
         memories = [(rule, J, {**stored, **groups}) for rule, J in _rules(pool[:count], steps, rules)]
         if reference is not None:
-            memories.append(("reference", reference, {"unseen": fresh}))
+            memories.append(("reference", reference, {**stored, "unseen": fresh}))
         for rule, couplings, states in memories:
             for group, examples in states.items():
                 table = recovery(couplings, examples, share, parallel=parallel, generator=_seeded(seed + 2))

@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch.nn.functional import logsigmoid
 
-__all__ = ["conditional", "corrupt", "cover_probability", "descent", "feature_examples", "gardner_margin", "gradient", "hebb", "loss",
-           "margin_factor", "margins", "pattern_weights", "projector", "random_patterns", "recovery", "retrieve",
-           "sample", "spin_glass", "spin_glass_examples", "stable", "train"]
+__all__ = ["conditional", "corrupt", "cover_probability", "descent", "feature_examples", "gardner_margin", "gradient",
+           "hebb", "loss", "margin_factor", "margins", "pattern_weights", "projector", "random_patterns", "recovery",
+           "retrieve", "sample", "spin_glass", "spin_glass_examples", "stable", "train"]
 
 
 def random_patterns(count, size, generator=None):
@@ -63,7 +63,7 @@ def hebb(patterns):
 
 
 def projector(features):
-    """Couplings of the projection on the span of features (D, N), without diagonal: the exact generalizer of D < N."""
+    """Couplings of the projection on the span of features (D, N), without diagonal: a memory that knows the source."""
     return (torch.linalg.pinv(_states(features, "features")) @ features).fill_diagonal_(0)
 
 
@@ -174,7 +174,7 @@ def descent(patterns, stages, beta=1.0, rate=5.0):
 
 
 def retrieve(couplings, states, steps=100, parallel=True):
-    """Zero-temperature dynamics (eq. (6)), each state until it is a fixed point or in a 2-cycle, or for ``steps`` steps.
+    """Zero-temperature dynamics (eq. (6)) of each state until it is a fixed point or in a 2-cycle, or for ``steps``.
 
     Steps are made in pairs, so a 2-cycle ends in the state of even steps, whatever else is in the batch.
 
