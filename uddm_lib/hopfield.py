@@ -114,7 +114,7 @@ def loss(couplings, patterns, beta=1.0):
     """Pseudo-likelihood loss (eq. (10)), nats summed over patterns and neurons; a scalar that autograd can follow."""
     _check(couplings, patterns)
     _positive(beta=beta)
-    return -logsigmoid(2 * beta * _aligned(couplings, patterns)).sum()
+    return 0.0 - logsigmoid(2 * beta * _aligned(couplings, patterns)).sum()
 
 
 def margin_factor(couplings, patterns, beta=1.0):
