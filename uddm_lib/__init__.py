@@ -3,37 +3,40 @@
 The package holds the method; the notebooks tell it. Data flows one way: corpus -> token blocks -> subset of n ->
 training -> model -> probe -> table -> figure. Import the modules by name (``from uddm_lib import diffusion``):
 
-=============  =======================================================================================
-schedule       noise schedules: alpha_t, sigma_t; the uniform-Gaussian duality
-diffusion      corruption, reverse posterior, NELBO, one reverse step: pure functions
-oracles        exact denoisers: the memorizer of a training set, the generalizer of a Markov chain
-model          the diffusion transformer as a transformers model, and its named sizes
-sampling       the reverse process from any start
-probes         token recovery, conditional entropy, validation NELBO, novelty
-data           corpora, tokenizers, nested subsets
-packing        text as token blocks
-training       the training loop, resumable
-trained        runs read back for probing
-devices        what the device at hand does well
-checkpoints    models and training states on disk
-released       the authors' checkpoints, read without executing them
-results        run folders, provenance, tables
-parameters     validation of notebook parameters
-summary        statistics of tables: means with bootstrap intervals, histograms
-transition     where memorization ends, how far a model is from either end, the claims
-sweeps         the tables of a sweep's runs together, and those of the figures
-figures        one function per figure, from tables only
-theory         what the theory notebook enumerates, integrates or samples, and
-theory_figures its figures
-=============  =======================================================================================
+==============  ======================================================================================
+schedule        noise schedules: alpha_t, sigma_t; the uniform-Gaussian duality
+diffusion       corruption, reverse posterior, NELBO, one reverse step: pure functions
+oracles         exact denoisers: the memorizer of a training set, the generalizer of a Markov chain
+model           the diffusion transformer as a transformers model, and its named sizes
+sampling        the reverse process from any start
+probes          token recovery, conditional entropy, validation NELBO, novelty
+data            corpora, tokenizers, nested subsets
+packing         text as token blocks
+tokenization    pretrained tokenizers, such as the paper's
+training        the training loop, resumable
+trained         runs read back for probing
+devices         what the device at hand does well
+checkpoints     models and training states on disk
+released        the authors' checkpoints, read without executing them
+results         run folders, provenance, tables
+parameters      validation of notebook parameters
+summary         statistics of tables: means with bootstrap intervals, histograms
+transition      where memorization ends, how far a model is from either end, the claims
+sweeps          the tables of a sweep's runs together, and those of the figures
+figures         one function per figure, from tables only
+hopfield        binary associative memory: couplings, margins, dynamics
+attractors      its experiments: basins, training, capacity, unseen examples
+theory          what the theory notebook enumerates, integrates or samples
+theory_figures  its figures
+==============  ======================================================================================
 """
 
 import importlib
 from importlib import metadata
 
-__all__ = ["checkpoints", "data", "devices", "diffusion", "figures", "model", "oracles", "packing", "parameters",
-           "probes", "released", "results", "sampling", "schedule", "summary", "sweeps", "theory", "theory_figures",
-           "trained", "training", "transition"]
+__all__ = ["attractors", "checkpoints", "data", "devices", "diffusion", "figures", "hopfield", "model", "oracles",
+           "packing", "parameters", "probes", "released", "results", "sampling", "schedule", "summary", "sweeps",
+           "theory", "theory_figures", "tokenization", "trained", "training", "transition"]
 
 try:
     __version__ = metadata.version("uddm-companion")
