@@ -13,7 +13,10 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from uddm_lib.data import load_corpus, load_tokenizer
+from uddm_lib.data import load_corpus, load_tokenizer, subset
+from uddm_lib.model import UDDMConfig
+from uddm_lib.trained import load_run
+from uddm_lib.training import TrainingOptions, train
 
 TEXTS = [f"The {i}th sentence says hello world, and nothing else." for i in range(400)]
 
@@ -150,3 +153,15 @@ def test_without_network_and_cache_it_says_what_to_do(tmp_path):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert run.stdout.startswith("tokenizer 'bert-base-uncased' is no folder, is not in the local cache")
     assert "Give a folder that holds its files" in run.stdout and run.stdout.count("\n") == 1
+
+
+def test_a_run_with_a_given_tokenizer_comes_back_with_it(tiny, text, tmp_path, monkeypatch):
+    monkeypatch.setattr("uddm_lib.packing.CACHE", tmp_path / "cache")
+    corpus = load_corpus(text, length=16, tokenizer=str(tiny))
+    config = UDDMConfig.named("pico", corpus.vocab_size, 16)
+    asked = {"corpus": text, "length": 16, "vocab_size": corpus.vocab_size, "corpus_seed": 1, "size": "pico", "n": 5,
+             "tokenizer": str(tiny)}
+    train(tmp_path / "run", subset(corpus, 5), corpus.test[:4], config, TrainingOptions(steps=1, batch_size=4),
+          corpus.tokenizer, corpus.scored, asked)
+    run = load_run(tmp_path / "run")
+    assert torch.equal(run.train, subset(corpus, 5)) and len(run.tokenizer) == corpus.vocab_size == run.model.vocab_size

@@ -73,7 +73,7 @@ def load_run(folder, device="cpu"):
     if missing:
         raise ValueError(f"{folder / 'run.json'} lacks {', '.join(sorted(missing))}: not a run of notebook 02")
     asked = (parameters[name] for name in ("corpus", "length", "vocab_size", "corpus_seed"))
-    corpus = load_corpus(*asked)
+    corpus = load_corpus(*asked, tokenizer=parameters.get("tokenizer") or None)
     model = checkpoints.load(folder / "model", device)
     if (corpus.vocab_size, corpus.length) != (model.vocab_size, model.length):
         raise ValueError(f"{folder / 'model'} has vocab_size={model.vocab_size} and length={model.length}; corpus "
