@@ -225,3 +225,15 @@ def test_oracle_memorizer_holds_100_000_sequences_of_length_128():
 def test_oracle_bad_input_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_oracle_energy_is_the_log_likelihood_of_the_noisy_training_set(worst):
+    """-E = log sum_i q(z | x_i) up to a constant that does not depend on z."""
+    stored, alpha = torch.randint(5, (30, 6), generator=seeded()), 0.4
+    z_t = torch.randint(5, (20, 6), generator=seeded(1))
+    memory, sigma = Memorizer(stored, 5), sigma_of(alpha)
+    match = torch.tensor([(1 - alpha) / 5, alpha + (1 - alpha) / 5], dtype=torch.float64).log()
+    likelihood = match[(z_t[:, None] == stored).long()].sum(-1)
+    energy = -likelihood.logsumexp(1) + 6 * match[0]
+    worst("memorizer, energy (nats)", "sum over stored sequences", gap(memory.energy(z_t, sigma), energy), 1e-12)
+    worst("memorizer, weights", "Bayes' rule", gap(memory.weights(z_t, sigma), likelihood.softmax(1)), 1e-12)

@@ -134,3 +134,19 @@ def test_bad_levels_are_named():
         probes.token_recovery(None, x, [0.1, 1.5], greedy=True)
     with pytest.raises(ValueError, match="token ids from 0 to 9; allowed are 0 to 5"):
         probes.conditional_entropy(Copies(), torch.tensor([[0, 9]]))
+
+
+def test_reverse_profile_of_one_law(worst):
+    law = [0.5, 0.25, 0.25]
+    table = probes.reverse_profile(Fixed(law), torch.zeros(2, 3, dtype=torch.long), steps=10, every=5,
+                                   generator=torch.Generator().manual_seed(0))
+    assert table["t"].round(4).tolist() == [1.0, 0.5, 0.0]
+    for name, value in (("entropy", 1.5 * math.log(2)), ("curvature", 0.625), ("gap", 0.25)):
+        worst(f"{name} along the reverse process", "hand count", (table[name] - value).abs().max(), 1e-6)
+
+
+def test_reverse_profile_starts_where_it_is_told():
+    table = probes.reverse_profile(Copies(), torch.zeros(2, 3, dtype=torch.long), start_t=0.3, steps=10,
+                                   generator=torch.Generator().manual_seed(0))
+    assert table["t"].round(2).tolist() == [0.3, 0.2, 0.1, 0.0]
+    assert table["gap"].min() > 0.999 and table["entropy"].max() < 1e-6

@@ -13,7 +13,6 @@ __all__ = ["basins", "capacity", "condensation", "curvature", "duality", "genera
            "margins", "nelbo_integrands", "profile"]
 
 RULES = {"hebbian": ("Hebbian", COLORS[1], "s"), "pseudo-likelihood": ("pseudo-likelihood", COLORS[0], "o")}
-_CANDIDATES = ("-", "--", ":")
 
 
 @styled
@@ -57,7 +56,7 @@ def margins(details, summary, maximum):
     axes[0, 0].set(xlabel=r"margin $\xi_i h_i / \|J_i\|$", ylabel="share of (pattern, neuron) pairs")
     axes[0, 1].plot(summary["step"], summary["smallest"], color=COLORS[0], marker="o")
     axes[0, 1].axhline(maximum, color="k", linestyle="--", linewidth=0.8)
-    axes[0, 1].set(xlabel="training step", ylabel="smallest margin", xscale="symlog")
+    axes[0, 1].set(xlabel="training step", ylabel="smallest margin", xscale="log")
     handles = [handle(f"step {step}", color=color) for step, (color, _) in stages.items()]
     legend(figure, [*handles, handle("maximum margin (SVM)", color="k", linestyle="--", linewidth=0.8)], "right")
     return figure
@@ -80,7 +79,7 @@ def gradient_parts(details, summary):
     axes[0, 0].set(yscale="log", ylim=(1e-7, 1.5), xlabel=r"margin $\xi_i h_i / \|J_i\|$",
                    ylabel="weight of the Hebbian term")
     axes[0, 1].plot(summary["step"], summary["cosine"], color=COLORS[0], marker="o")
-    axes[0, 1].set(xlabel="training step", xscale="symlog", ylim=(0, 1.05))
+    axes[0, 1].set(xlabel="training step", xscale="log", ylim=(0, 1.05))
     axes[0, 1].set_ylabel("cosine with the Hebb rule", color=COLORS[0])
     right = axes[0, 1].twinx()
     right.plot(summary["step"], summary["patterns"], color=COLORS[1], marker="s")
@@ -114,7 +113,7 @@ def capacity(table):
     axes[0, 0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[0, 0].minorticks_off()
     legend(figure, [*_rule_handles(), handle("fixed points", color="0.2"),
-                    handle("ends within overlap 0.9", color="0.2", linestyle="--")], "right")
+                    handle("ends within overlap 0.967", color="0.2", linestyle="--")], "right")
     return figure
 
 
@@ -129,7 +128,7 @@ def generalization(table, floor=0.5):
     need(table, ["source", "rule", "group", "P", "mean", "low", "high"])
     groups = {"stored": ("stored examples", COLORS[0], "o", "-"), "unseen": ("unseen examples", COLORS[1], "s", "--"),
               "features": ("hidden features", COLORS[2], "^", "-.")}
-    sources, rules = unique(table, "source"), [rule for rule in RULES if rule in set(table["rule"])]
+    sources, rules = unique(table, "source"), [rule for rule in reversed(RULES) if rule in set(table["rule"])]
     figure, axes = panels(len(rules), len(sources), (3.3, 2.3), sharex="col", sharey=True)
     for row, rule in zip(axes, rules):
         for axis, source in zip(row, sources):
@@ -147,7 +146,7 @@ def generalization(table, floor=0.5):
     handles = [handle(label, color=color, marker=marker, linestyle=style)
                for name, (label, color, marker, style) in groups.items() if name in set(table["group"])]
     if "reference" in set(table["rule"]):
-        handles.append(handle("exact generalizer", color="k", linestyle="-.", linewidth=0.8))
+        handles.append(handle("knows the source", color="k", linestyle="-.", linewidth=0.8))
     legend(figure, [*handles, handle("a random end", color="0.45", linestyle=":")], "right")
     return figure
 
@@ -162,7 +161,7 @@ def nelbo_integrands(table):
     need(table, ["t"])
     figure, axes = panels(1, 1, (4.8, 2.8))
     handles = []
-    for name, style, color in zip(table.columns.drop("t"), _CANDIDATES, COLORS):
+    for name, style, color in zip(table.columns.drop("t"), ("-", "--", ":"), COLORS):
         axes[0, 0].plot(table["t"], table[name], color=color, linestyle=style)
         handles.append(handle(name, color=color, linestyle=style))
     high = table.loc[table["t"] > 0.001].drop(columns="t").max().max()
