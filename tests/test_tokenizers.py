@@ -212,3 +212,40 @@ def test_a_run_with_a_given_tokenizer_comes_back_with_it(tiny, text, tmp_path, m
           corpus.tokenizer, corpus.scored, asked)
     run = load_run(tmp_path / "run")
     assert torch.equal(run.train, subset(corpus, 5)) and len(run.tokenizer) == corpus.vocab_size == run.model.vocab_size
+
+
+@pytest.mark.parametrize("kind", ["BertTokenizer", "GPT2Tokenizer"])
+def test_a_folder_that_lacks_its_vocabulary_is_refused(kind, tmp_path):
+    """transformers makes a tokenizer of the special tokens alone from such a folder, in which every word is [UNK]."""
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
+    with pytest.raises(ValueError, match="has special tokens only: its vocabulary is missing"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{nope", "{}", '{"added_tokens": []}'])
+def test_damaged_files_name_the_folder(content, tmp_path):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(ValueError, match=f"{tmp_path.name} holds none that transformers reads"):
+        load_tokenizer(tmp_path)
+
+
+def test_code_that_a_tokenizer_brings_along_is_neither_run_nor_asked_about(tmp_path, capfd, monkeypatch):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(
+        {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}))
+    (tmp_path / "own.py").write_text("raise SystemExit('was run')")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ValueError, match="holds none that transformers reads"):
+        load_tokenizer(tmp_path)
+    assert "[y/N]" not in capfd.readouterr().out
+
+
+def test_the_bare_tokenizer_file_of_bert_has_its_roles(bert, tmp_path):
+    shutil.copy(bert / "tokenizer.json", tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    assert (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id) == (30_522, 101, 102)
+
+
+@pytest.mark.parametrize("name", ["", "  ", None])
+def test_an_empty_name_is_refused(name):
+    with pytest.raises(ValueError, match="tokenizer must be a name such as 'gpt2', or a folder; got"):
+        load_tokenizer(name)
