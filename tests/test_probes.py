@@ -141,7 +141,7 @@ def test_reverse_profile_of_one_law(worst):
     table = probes.reverse_profile(Fixed(law), torch.zeros(2, 3, dtype=torch.long), steps=10, every=5,
                                    generator=torch.Generator().manual_seed(0))
     assert table["t"].round(4).tolist() == [1.0, 0.5, 0.0]
-    for name, value in (("entropy", 1.5 * math.log(2)), ("curvature", 0.625), ("gap", 0.25)):
+    for name, value in (("entropy", 1.5 * math.log(2)), ("variance", 0.625), ("gap", 0.25)):
         worst(f"{name} along the reverse process", "hand count", (table[name] - value).abs().max(), 1e-6)
 
 

@@ -5,7 +5,7 @@ import torch
 from compare import gap
 
 from uddm_lib import hopfield, theory
-from uddm_lib.oracles import inverse_temperature
+from uddm_lib.oracles import Memorizer, inverse_temperature
 from uddm_lib.schedule import LogLinearSchedule, duality_alpha
 
 SCHEDULE = LogLinearSchedule()
@@ -87,3 +87,14 @@ def test_double_well_against_a_double_sum(worst):
         torch.ones(2, dtype=torch.float64))
     assert table["log_det"][0] == pytest.approx(torch.logdet(hessian).item())
     assert table["laplace"][1] == pytest.approx(table["entropy"][1], abs=1e-3)
+
+
+def test_stored_sequences_merge_later_than_they_condense():
+    n, length, vocab_size = 4096, 64, 32
+    t = theory.merging_time(n, length, vocab_size)
+    assert t == pytest.approx(0.9965, abs=1e-4) and t > theory.condensation_time(n, length, vocab_size)
+    stored = torch.randint(vocab_size, (n, length), generator=torch.Generator().manual_seed(0))
+    memory = Memorizer(stored, vocab_size)
+    own = [memory.weights(stored[:200], SCHEDULE.sigma(time)).diagonal().mean().item()
+           for time in (t - 5e-3, t, t + 2e-3)]
+    assert own[0] > 0.95 and 0.3 < own[1] < 0.7 and own[2] < 0.1

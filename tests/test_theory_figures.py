@@ -30,7 +30,7 @@ def test_training_figures_show_every_stage():
     figure = theory_figures.margins(details, course, 1.5)
     assert len(figure.axes[0].patches) == 3
     assert figure.axes[1].lines[0].get_ydata().tolist() == course["smallest"].tolist()
-    assert labels(figure)[-1] == "maximum margin (SVM)"
+    assert labels(figure)[-1].startswith("maximum margin (SVM)")
     figure = theory_figures.gradient_parts(details, course)
     assert len(figure.axes[0].lines) == 3 and "Hebb rule" in figure.axes[1].get_ylabel()
 
@@ -61,7 +61,7 @@ def test_nelbo_integrands_and_condensation_and_duality_and_curvature():
     weights = theory.condensation([4, 16], 8, 5, [0.3, 0.8], draws=8)
     figure = theory_figures.condensation(theory.energy_path(5, 8, [0.1, 0.9]), weights, {4: 0.9, 16: 0.8})
     assert len(figure.axes[0].lines) == 2 and len(figure.axes[1].containers) == 2
-    assert labels(figure)[-1] == "condensation"
+    assert labels(figure)[-1] == "condensation time"
 
     exact = pd.DataFrame({"vocab_size": 3, "gamma": [-2.0, 0.0], "alpha": duality_alpha([-2.0, 0.0], 3)})
     figure = theory_figures.duality(exact, theory.argmax_alpha([-2.0], 3, 100))

@@ -144,8 +144,8 @@ def reverse_profile(denoiser, z_t, start_t=1.0, steps=100, every=1, scored=None,
 
     Returns:
         A table with a row per time: ``t`` and means over sequences and positions of ``entropy`` (nats),
-        ``curvature``, sum_v p(1 - p), the trace of the Hessian of log sum exp(logits), and ``gap``, the largest
-        minus the second largest probability.
+        ``variance``, sum_v p(1 - p), the trace of the covariance of a token drawn from p (of the Hessian of
+        log sum exp(logits)): small in a sharp basin; and ``gap``, the largest minus the second largest probability.
     """
     schedule, scored = schedule or LogLinearSchedule(), _mask(z_t, scored)
     process = trajectory(denoiser, z_t, start_t, steps, generator=generator, schedule=schedule)
@@ -156,7 +156,7 @@ def reverse_profile(denoiser, z_t, start_t=1.0, steps=100, every=1, scored=None,
         p = denoiser.denoise(state, schedule.sigma(t).to(z_t.device))[:, scored].softmax(-1)
         first, second = p.topk(2).values.unbind(-1)
         rows.append({"t": t, "entropy": torch.special.entr(p).sum(-1).mean().item(),
-                     "curvature": (p * (1 - p)).sum(-1).mean().item(), "gap": (first - second).mean().item()})
+                     "variance": (p * (1 - p)).sum(-1).mean().item(), "gap": (first - second).mean().item()})
     return pd.DataFrame(rows)
 
 

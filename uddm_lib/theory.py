@@ -16,7 +16,7 @@ from uddm_lib.oracles import Memorizer, inverse_temperature
 from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = ["argmax_alpha", "channel_information", "condensation", "condensation_time", "double_well", "energy_path",
-           "maximum_margins", "nelbo_integrands"]
+           "maximum_margins", "merging_time", "nelbo_integrands"]
 
 
 def maximum_margins(patterns, neurons):
@@ -113,14 +113,30 @@ def condensation_time(n, length, vocab_size):
     Returns:
         t in (0, 1); a float, 1.0 if the sequences never merge.
     """
+    return _time_at(math.log(n) / length, lambda alpha: channel_information(alpha, vocab_size))
+
+
+def merging_time(n, length, vocab_size):
+    """Time at which the minima of n random stored sequences merge: log n = L (beta + log(1 - alpha)).
+
+    There the others weigh as much as a stored sequence itself, seen without noise: n E[exp(-beta mismatches)] = 1.
+
+    Returns:
+        t in (0, 1); a float, 1.0 if they never do.
+    """
+    def rate(alpha):
+        return inverse_temperature(-torch.log(alpha), vocab_size) + torch.log1p(-alpha)
+    return _time_at(math.log(n) / length, rate)
+
+
+def _time_at(rate, falling):
+    """The time at which a falling function of alpha_t reaches ``rate``, by bisection; 1.0 if it stays above."""
     schedule, low, high = LogLinearSchedule(), 1e-12, 1.0
-    rate = math.log(n) / length
-    if rate < channel_information(schedule.alpha(high), vocab_size):
+    if rate < falling(schedule.alpha(high)):
         return high
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = ((middle, high) if channel_information(schedule.alpha(middle), vocab_size) > rate
-                     else (low, middle))
+        low, high = (middle, high) if falling(schedule.alpha(middle)) > rate else (low, middle)
     return high
 
 

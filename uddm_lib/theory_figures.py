@@ -56,9 +56,10 @@ def margins(details, summary, maximum):
     axes[0, 0].set(xlabel=r"margin $\xi_i h_i / \|J_i\|$", ylabel="share of (pattern, neuron) pairs")
     axes[0, 1].plot(summary["step"], summary["smallest"], color=COLORS[0], marker="o")
     axes[0, 1].axhline(maximum, color="k", linestyle="--", linewidth=0.8)
-    axes[0, 1].set(xlabel="training step", ylabel="smallest margin", xscale="log")
+    axes[0, 1].set(xlabel="training step", ylabel="smallest margin,\nmean over neurons", xscale="log")
     handles = [handle(f"step {step}", color=color) for step, (color, _) in stages.items()]
-    legend(figure, [*handles, handle("maximum margin (SVM)", color="k", linestyle="--", linewidth=0.8)], "right")
+    handles.append(handle("maximum margin (SVM),\nmean over neurons", color="k", linestyle="--", linewidth=0.8))
+    legend(figure, handles, "right")
     return figure
 
 
@@ -84,7 +85,7 @@ def gradient_parts(details, summary):
     right = axes[0, 1].twinx()
     right.plot(summary["step"], summary["patterns"], color=COLORS[1], marker="s")
     right.set(ylim=(0, None))
-    right.set_ylabel("patterns that carry it", color=COLORS[1])
+    right.set_ylabel("effective number of patterns", color=COLORS[1])
     right.grid(False)
     handles = [handle(f"step {step}", color=color, marker=".", linestyle="") for step, (color, _) in stages.items()]
     legend(figure, handles, "right")
@@ -113,7 +114,7 @@ def capacity(table):
     axes[0, 0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes[0, 0].minorticks_off()
     legend(figure, [*_rule_handles(), handle("fixed points", color="0.2"),
-                    handle("ends within overlap 0.967", color="0.2", linestyle="--")], "right")
+                    handle("ends at overlap >= 0.967", color="0.2", linestyle="--")], "right")
     return figure
 
 
@@ -137,7 +138,7 @@ def generalization(table, floor=0.5):
                 line(axis, part[(part["rule"] == rule) & (part["group"] == name)], "P", color=color, marker=marker,
                      linestyle=style, markerfacecolor="white" if name == "unseen" else color)
             limit = part[(part["rule"] == "reference") & (part["group"] == "unseen")].sort_values("P")
-            axis.plot(limit["P"], limit["mean"], color="k", linestyle="-.", linewidth=0.8)
+            axis.plot(limit["P"], limit["mean"], color="k", linewidth=0.8)
             axis.axhline(floor, color="0.45", linestyle=":")
             axis.set(title=f"{source}, {RULES[rule][0]}", xscale="log", ylim=(0.2, 1.03))
         row[0].set_ylabel("recovered bits")
@@ -146,7 +147,7 @@ def generalization(table, floor=0.5):
     handles = [handle(label, color=color, marker=marker, linestyle=style)
                for name, (label, color, marker, style) in groups.items() if name in set(table["group"])]
     if "reference" in set(table["rule"]):
-        handles.append(handle("knows the source", color="k", linestyle="-.", linewidth=0.8))
+        handles.append(handle("knows the source", color="k", linewidth=0.8))
     legend(figure, [*handles, handle("a random end", color="0.45", linestyle=":")], "right")
     return figure
 
@@ -194,7 +195,7 @@ def condensation(path, weights, critical):
     axes[0, 1].set(xlabel="diffusion time t", ylabel="weight of the original", ylim=(-0.03, 1.03))
     handles = [handle(f"t = {t:g}", color=color) for t, (color, _) in times.items()]
     handles += [handle(f"n = {n:,}", color=color, marker=marker) for n, (color, marker) in many.items()]
-    legend(figure, [*handles, handle("condensation", color="0.2", linestyle="--", linewidth=0.8)], "right")
+    legend(figure, [*handles, handle("condensation time", color="0.2", linestyle="--", linewidth=0.8)], "right")
     return figure
 
 
@@ -272,13 +273,13 @@ def curvature(wells):
 
 @styled
 def profile(table):
-    """Entropy, curvature and gap of the predictions along the reverse process, a line per denoiser.
+    """Entropy, variance and gap of the predictions along the reverse process, a line per denoiser.
 
     Args:
         table: of :func:`uddm_lib.probes.reverse_profile`, with a column ``denoiser``.
     """
-    need(table, ["denoiser", "t", "entropy", "curvature", "gap"])
-    names = {"entropy": "conditional entropy\n(nats per token)", "curvature": r"$\sum_v p_v (1 - p_v)$",
+    need(table, ["denoiser", "t", "entropy", "variance", "gap"])
+    names = {"entropy": "conditional entropy\n(nats per token)", "variance": r"$\sum_v p_v (1 - p_v)$",
              "gap": r"$p_{(1)} - p_{(2)}$"}
     figure, axes = panels(1, 3, (2.6, 2.6))
     handles = []
