@@ -1,6 +1,10 @@
 """Distances between tensors, and between counts and a law, for tests."""
 
+from pathlib import Path
+
 import torch
+
+GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"  # reference vectors, where a machine has them
 
 
 def gap(found, expected):

@@ -1,11 +1,10 @@
 """Reference vectors, and the table of worst errors that ends a test run."""
 
 import math
-from pathlib import Path
 
 import pytest
+from compare import GOLDEN
 
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 _worst = {}
 
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import lightning_files as files
 import pytest
 import torch
+from compare import GOLDEN
 from safetensors.torch import load_file
 
 from uddm_lib import _archive
 from uddm_lib.checkpoints import load_released
-
-GOLDEN = Path(__file__).resolve().parents[2] / "shared" / "golden"
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ STYLE = {
     "axes.prop_cycle": matplotlib.cycler(color=COLORS), "svg.hashsalt": "uddm",
 }
 MARKERS = "os^Dv<>PX*"
+LIMITS = {"memorizer": (0, (1, 1)), "generalizer": "-."}  # exact limit -> line style
 TITLES = {"markov": "Markov chain", "kjv": "King James Bible"}
 
 
@@ -79,6 +80,7 @@ def of_size(table, size):
 
 
 def unique(frame, column):
+    """The values of a column, in their order of appearance."""
     return list(frame[column].unique())
 
 
@@ -97,12 +99,10 @@ def spread(items, most=9):
 
 
 def line(axis, rows, x, **style):
+    """A curve of means with the bars of their intervals; rows with the columns ``x, mean, low, high``."""
     rows = rows.sort_values(x)
     errors = [(rows["mean"] - rows["low"]).clip(lower=0), (rows["high"] - rows["mean"]).clip(lower=0)]
     axis.errorbar(rows[x], rows["mean"], errors, elinewidth=0.8, capsize=1.5, **style)
-
-
-LIMITS = {"memorizer": (0, (1, 1)), "generalizer": "-."}  # exact limit -> line style
 
 
 def limit_line(axis, rows, x, color):
@@ -113,13 +113,15 @@ def limit_line(axis, rows, x, color):
                   linestyle=LIMITS[rows["denoiser"].iloc[0]], zorder=1.5)
 
 
-def limit_handles(table, *colours):
-    """Keys of the limits that the table has; ``colours`` says what the colour of each means, or of both."""
+def limit_handles(table, memorizer, generalizer=None):
+    """Keys of the limits that the table has; the arguments say what their colours mean (the same if one is given)."""
+    colours = memorizer, generalizer or memorizer
     return [handle(f"exact {name}\n({colour})", color="0.2", linewidth=0.8, linestyle=style)
-            for (name, style), colour in zip(LIMITS.items(), (colours * 2)[:2]) if name in set(table["denoiser"])]
+            for (name, style), colour in zip(LIMITS.items(), colours) if name in set(table["denoiser"])]
 
 
 def log_n(axis, n):
+    """A logarithmic axis of training-set sizes, labelled at the values that occur."""
     values = sorted(n.unique(), reverse=True)
     apart = (values[0] / values[-1]) ** 0.06
     ticks = values[:1]  # from the largest n down, without those whose label would touch the one before
@@ -142,15 +144,18 @@ def plain_log(axis):
 
 
 def stairs(axis, rows, color, fill):
+    """A histogram from rows with the columns ``low, high, share``."""
     edges = [*rows["low"], rows["high"].iloc[-1]]
     axis.stairs(rows["share"], edges, color=color, fill=fill, alpha=0.45 if fill else 1, linewidth=1.4)
 
 
 def handle(label, **style):
+    """An entry of a key."""
     return Line2D([], [], label=label, **style)
 
 
 def legend(figure, handles, where):
+    """A key outside the panels, at the ``right`` or the ``bottom``."""
     if where == "right":
         figure.legend(handles=handles, loc="outside right upper", handlelength=2.6)
     else:
@@ -158,5 +163,6 @@ def legend(figure, handles, where):
 
 
 def titled(figure, what, corpus):
+    """Give a figure its title, with the corpus's full name; returns the figure."""
     figure.suptitle(f"{what}: {TITLES.get(corpus, corpus)}", x=0.01, ha="left", fontsize=10)
     return figure

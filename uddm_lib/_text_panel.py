@@ -8,6 +8,8 @@ from functools import cache
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch, Rectangle
 
+from uddm_lib._plotting import TITLES, of, of_size, unique
+
 KEY = {"rows": ("original", "perturbed", "restored")}
 WIDTHS = 40, 76  # characters a line, least and most
 BLOCKS = 6  # lines of text shown of a sequence, at most
@@ -20,6 +22,24 @@ _MARKS = {  # kind of token -> fill, edge, text colour, what the key calls it; f
 }
 _SIGNS = {" ": "\u00b7", "\n": "\u00b6", "\r": "\u00b6", "\t": "\u2192", "</s>": "\u00b6"}
 _ROW, _GAP = 1.25, 0.7  # distance of rows, and of blocks beyond that, in line heights
+
+
+def examples_of(examples, corpus, process, size=None):
+    """The examples of one process, and of one size (the largest by default)."""
+    table = of(examples, corpus, ["size", "n", "set", "process", "level", "position", *KEY["rows"]])
+    table = of_size(table, size or unique(table, "size")[-1])
+    if process not in set(table["process"]):
+        raise ValueError(f"process={process!r} is not in the table; it holds {', '.join(unique(table, 'process'))}")
+    return table[table["process"] == process]
+
+
+def draw_examples(figure, table, corpus, letter=""):
+    """Draw the examples of one process, under a title that says how they were made."""
+    draw_text(figure, table)
+    level, size = table["level"].iloc[0], table["size"].iloc[0]
+    what = (f"restored from t = {level:g}" if table["process"].iloc[0] == "stochastic" else
+            f"with {level:.0%} of the tokens corrupted, restored greedily")
+    figure.suptitle(f"{letter}Text {what}: {TITLES.get(corpus, corpus)}, {size}", x=0.01, ha="left", fontsize=10)
 
 
 def draw_text(figure, table):

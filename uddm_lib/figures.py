@@ -10,10 +10,10 @@ the memorizer of the training set, and the generalizer, which knows the source (
 import math
 
 from uddm_lib._plotting import (
-    COLORS, MARKERS, STYLE, TITLES, Figure, handle, legend, limit_handles, limit_line, line, log_n, of, of_size,
+    COLORS, MARKERS, STYLE, Figure, handle, legend, limit_handles, limit_line, line, log_n, of, of_size,
     order, panels, plain_log, save, spread, stairs, styled, titled, unique,
 )
-from uddm_lib._text_panel import KEY, draw_text, text_height
+from uddm_lib._text_panel import draw_examples, examples_of, text_height
 from uddm_lib.summary import need, of_denoiser
 
 __all__ = ["STYLE", "figure1", "figure2", "figure3", "figure4", "figure5", "perplexity", "recovery_against_time",
@@ -37,7 +37,7 @@ def figure1(basins, corpus, examples=None):
     every = of(basins, corpus, ["size", "n", "set", "share", "mean", "low", "high"])
     table = of_denoiser(every)
     sizes, colors = unique(table, "size"), order(table["n"])
-    text = None if examples is None else _examples(examples, corpus, "greedy", sizes[-1])
+    text = None if examples is None else examples_of(examples, corpus, "greedy", sizes[-1])
     below = 0 if text is None else 0.4 + text_height(text)
     figure, axes = panels(len(sizes), 2, (3.8, 2.5), below, sharex=True, sharey=True)
     top, bottom = figure.subfigs or (figure, None)
@@ -62,7 +62,7 @@ def figure1(basins, corpus, examples=None):
     legend(top, handles + limit_handles(every, "colour of n", "black"), "right")
     titled(top, "Basins of attraction", corpus)
     if bottom:
-        _draw_examples(bottom, text, corpus, "C  ")
+        draw_examples(bottom, text, corpus, "C  ")
     return figure
 
 
@@ -135,11 +135,11 @@ def figure3(examples, token_entropy, corpus, size=None):
     """
     token_entropy = of(token_entropy, corpus, ["size", "n", "set"])
     size = size or unique(token_entropy, "size")[-1]
-    examples, token_entropy = _examples(examples, corpus, "stochastic", size), of_size(token_entropy, size)
+    examples, token_entropy = examples_of(examples, corpus, "stochastic", size), of_size(token_entropy, size)
     heights = 0.4 + text_height(examples), 1.2 + 1.1 * token_entropy["n"].nunique()
     figure = Figure(figsize=(9.2, sum(heights)), layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=heights)
-    _draw_examples(top, examples, corpus, "A  ")
+    draw_examples(top, examples, corpus, "A  ")
     _token_panels(bottom, token_entropy)
     bottom.suptitle("B  Conditional entropy of corrupted tokens", x=0.01, ha="left", fontsize=10)
     return figure
@@ -155,9 +155,9 @@ def text_examples(examples, corpus, process):
         corpus: the corpus to draw.
         process: ``stochastic`` or ``greedy``.
     """
-    table = _examples(examples, corpus, process)
+    table = examples_of(examples, corpus, process)
     figure = Figure(figsize=(9.2, 0.4 + text_height(table)), layout="constrained")
-    _draw_examples(figure, table, corpus)
+    draw_examples(figure, table, corpus)
     return figure
 
 
@@ -306,20 +306,3 @@ def _token_panels(figure, table):
 
 def _set_handles(*names):
     return [handle(_SETS[name][0], color="0.2", linestyle=_SETS[name][1]) for name in names]
-
-
-def _examples(examples, corpus, process, size=None):
-    """The examples of one process, and of one size (the largest by default)."""
-    table = of(examples, corpus, ["size", "n", "set", "process", "level", "position", *KEY["rows"]])
-    table = of_size(table, size or unique(table, "size")[-1])
-    if process not in set(table["process"]):
-        raise ValueError(f"process={process!r} is not in the table; it holds {', '.join(unique(table, 'process'))}")
-    return table[table["process"] == process]
-
-
-def _draw_examples(figure, table, corpus, letter=""):
-    draw_text(figure, table)
-    level, size = table["level"].iloc[0], table["size"].iloc[0]
-    what = (f"restored from t = {level:g}" if table["process"].iloc[0] == "stochastic" else
-            f"with {level:.0%} of the tokens corrupted, restored greedily")
-    figure.suptitle(f"{letter}Text {what}: {TITLES.get(corpus, corpus)}, {size}", x=0.01, ha="left", fontsize=10)

@@ -7,9 +7,10 @@ the states, float64 for those drawn here; randomness comes from the ``generator`
 
 import math
 
-import pandas as pd
 import torch
 from torch.nn.functional import logsigmoid
+
+from uddm_lib.probes import recovery_rates
 
 __all__ = ["conditional", "corrupt", "cover_probability", "descent", "feature_examples", "gardner_margin", "gradient",
            "hebb", "loss", "margin_factor", "margins", "pattern_weights", "projector", "random_patterns", "recovery",
@@ -253,17 +254,8 @@ def recovery(couplings, patterns, share, steps=100, parallel=True, generator=Non
         of untouched bits that it changes; ``exact``, whether all bits are right; ``overlap`` of end and pattern.
     """
     start = corrupt(patterns, share, generator)
-    right = retrieve(couplings, start, steps, parallel) == patterns
-    changed = start != patterns
-    corrupted, untouched = changed.sum(1).double(), (~changed).sum(1).double()
-    return pd.DataFrame({
-        "sequence": range(len(patterns)),
-        "corrupted": changed.sum(1).tolist(),
-        "recovered": ((changed & right).sum(1) / corrupted).tolist(),
-        "unstable": ((~changed & ~right).sum(1) / untouched).tolist(),
-        "exact": right.all(1).int().tolist(),
-        "overlap": (2 * right.double().mean(1) - 1).tolist(),
-    })
+    end = retrieve(couplings, start, steps, parallel)
+    return recovery_rates(patterns, start, end).assign(overlap=(end * patterns).mean(1).tolist())
 
 
 def _weights(couplings, patterns, beta):
