@@ -66,14 +66,14 @@ def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout, cu
 
 
 def test_the_gaussian_curriculum_sees_soft_inputs_and_then_tokens(tmp_path, monkeypatch):
-    seen, forward = [], UDDM.forward
+    seen, hidden = [], UDDM.hidden
 
-    def spy(self, input_ids, sigma, mixture=None):
+    def spy(self, z_t, sigma, mixture=None):
         if self.training:
             seen.append((mixture, sigma))
-        return forward(self, input_ids, sigma, mixture)
+        return hidden(self, z_t, sigma, mixture)
 
-    monkeypatch.setattr(UDDM, "forward", spy)
+    monkeypatch.setattr(UDDM, "hidden", spy)
     run(tmp_path / "run", curriculum="gaussian", curriculum_steps=9)
     assert [mixture is not None for mixture, _ in seen] == [True] * 9 + [False] * 3
     (tokens, shares), sigma = seen[0]

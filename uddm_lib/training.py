@@ -21,7 +21,7 @@ from transformers import get_scheduler
 from uddm_lib import checkpoints
 from uddm_lib.data import check_blocks
 from uddm_lib.devices import bf16_helps, compiled
-from uddm_lib.diffusion import corrupt, gaussian_latent, nelbo
+from uddm_lib.diffusion import corrupt, fused_loss, gaussian_latent
 from uddm_lib.model import UDDM
 from uddm_lib.probes import validation_nelbo
 from uddm_lib.results import open_run, progress, provenance, read_table, write_table
@@ -145,6 +145,19 @@ def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=N
     return Run(folder, checkpoints.load(folder / "model"), read_table(folder / "log.csv"))
 
 
+class _Objective(torch.nn.Module):
+    """The loss of a batch as a module, so that data-parallel wrappers see all of a step's forward pass."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.compile_loss = model, False
+
+    def forward(self, z_t, x, alpha_t, dalpha_t, mixture):
+        """Mean NELBO, nats per token; see :meth:`UDDM.hidden` for ``mixture``."""
+        hidden, head = self.model.hidden(z_t, -torch.log(alpha_t).float(), mixture), self.model.head
+        return fused_loss(hidden, head.weight, head.bias, z_t, x, alpha_t, dalpha_t, compile=self.compile_loss)
+
+
 class _Loop:
     """The state of one training run and the loop over its steps."""
 
@@ -159,7 +172,7 @@ class _Loop:
         fused = {"fused": True} if self.device.type in ("cpu", "cuda") else {}
         optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=0.0, **fused)
         self.average = AveragedModel(model.to(self.device), multi_avg_fn=functools.partial(_average, options.ema_decay))
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(_Objective(model), optimizer)
         self.lr = get_scheduler(options.lr_schedule, optimizer, options.warmup_steps, options.steps)
         self.bf16 = options.precision == "bf16" and bf16_helps(self.device)
         self.step, self.rows = self._resume() if (folder / _STATE).is_file() else (0, [])
@@ -169,6 +182,7 @@ class _Loop:
         """Take the steps that are left; returns the rows of the log."""
         options = self.options
         forward = compiled(self.model) if options.compile else self.model
+        self.accelerator.unwrap_model(self.model).compile_loss = forward is not self.model
         self.model.train()
         since, started = self.step, time.perf_counter()
         losses = []
@@ -213,15 +227,17 @@ class _Loop:
         z_t, mixture, alpha_t, dalpha_t = self._noisy(x, t, noise, step)
         with _seeded_dropout(self.average.module.config.dropout, options.seed, step, self.accelerator.process_index):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                logits = forward(z_t, -torch.log(alpha_t).float(), mixture).logits
-            loss = nelbo(logits, z_t, x, alpha_t, dalpha_t).mean()
+                loss = forward(z_t, x, alpha_t, dalpha_t, mixture)
             self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
         self.optimizer.step()
         self.lr.step()
         self.optimizer.zero_grad()
-        self.average.update_parameters(self.accelerator.unwrap_model(self.model))
+        self.average.update_parameters(self._network())
         return loss.detach()
+
+    def _network(self):
+        return self.accelerator.unwrap_model(self.model).model
 
     def _noisy(self, x, t, generator, step):
         """What a step shows the network: z_t, the soft input of the curriculum or None; and alpha_t, d alpha_t / dt."""
@@ -239,7 +255,7 @@ class _Loop:
     def _checkpoint(self):
         self.saved = self.step
         if self.accelerator.is_main_process:
-            tensors = {f"model.{k}": v for k, v in self.accelerator.unwrap_model(self.model).state_dict().items()}
+            tensors = {f"model.{k}": v for k, v in self._network().state_dict().items()}
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
             tensors |= {f"optimizer.{i}.{k}": v for i, slots in self.optimizer.state_dict()["state"].items()
                         for k, v in slots.items()}
@@ -256,7 +272,7 @@ class _Loop:
         for name, value in parts["optimizer"].items():
             i, key = name.split(".")
             slots.setdefault(int(i), {})[key] = value
-        self.accelerator.unwrap_model(self.model).load_state_dict(parts["model"])
+        self._network().load_state_dict(parts["model"])
         self.average.load_state_dict(parts["average"])
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
         self.lr.load_state_dict(metadata["lr"])
