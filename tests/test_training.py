@@ -25,9 +25,9 @@ def weights(model):
 
 def test_training_memorizes_three_sequences(tmp_path):
     config = UDDMConfig.named("nano", vocab_size=6, length=4, dropout=0.0, adaln_zero=False)
-    options = TrainingOptions(**OPTIONS | dict(steps=400, batch_size=32, log_every=100, checkpoint_every=200))
+    options = TrainingOptions(**OPTIONS | dict(steps=600, batch_size=32, log_every=150, checkpoint_every=300))
     result = train(tmp_path / "run", BLOCKS, BLOCKS, config, options)
-    assert result.log["step"].tolist() == [100, 200, 300, 400]
+    assert result.log["step"].tolist() == [150, 300, 450, 600]
     assert result.log["loss"].min() < 0.6 * result.log["loss"].iloc[0]
     corrupted = torch.tensor([[0, 1, 2, 5], [3, 0, 5, 0], [2, 1, 4, 4]])
     restored = result.model.denoise(corrupted, 0.2).argmax(-1)
