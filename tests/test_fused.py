@@ -292,3 +292,21 @@ def test_the_training_objective_is_the_mean_nelbo():
     loss = _Objective(model)(z_t, x, alpha, -0.999, None)
     logits = model(z_t, -alpha.log().float()).logits
     assert gap(loss.detach(), nelbo(logits, z_t, x, alpha, -0.999).mean().detach()) < 1e-6
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("vocab_size, entries", [(2, 7), (50, 200), (3_000, 10_000)])
+def test_entropy_and_sharpness_are_those_of_the_softmax(monkeypatch, worst, scale, vocab_size, entries):
+    monkeypatch.setattr(fused, "_ENTRIES", entries)
+    generator = torch.Generator().manual_seed(vocab_size)
+    hidden = torch.randn(2, 9, 8, generator=generator)
+    weight, bias = scale * torch.randn(vocab_size, 8, generator=generator), torch.randn(vocab_size, generator=generator)
+    p = torch.nn.functional.linear(hidden.double(), weight.double(), bias.double()).softmax(-1)
+    first, second = p.topk(2).values.unbind(-1)
+    expected = torch.stack([torch.special.entr(p).sum(-1), (p * (1 - p)).sum(-1), first - second])
+    for dtype, bound in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
+        given = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
+        found = fused.fused_sharpness(*given)
+        assert found.dtype == dtype and torch.equal(fused.fused_entropy(*given), found[0])
+        worst(f"entropy, curvature and gap from hidden states ({str(dtype)[6:]})", "softmax in float64",
+              (found - expected).abs().max(), bound)

@@ -9,10 +9,12 @@ tensor. Randomness comes from the ``generator`` alone. The functions that never 
 import torch
 
 from uddm_lib._levels import check_tokens, level, mixture, open_level
-from uddm_lib.fused import fused_loss, fused_nelbo, fused_reverse_step, most_probable, undecided
+from uddm_lib.fused import (
+    fused_entropy, fused_loss, fused_nelbo, fused_reverse_step, fused_sharpness, most_probable, undecided,
+)
 
-__all__ = ["corrupt", "fused_loss", "fused_nelbo", "fused_reverse_step", "gaussian_latent", "most_probable", "nelbo",
-           "posterior", "reverse_step", "undecided"]
+__all__ = ["corrupt", "fused_entropy", "fused_loss", "fused_nelbo", "fused_reverse_step", "fused_sharpness",
+           "gaussian_latent", "most_probable", "nelbo", "posterior", "reverse_step", "undecided"]
 
 
 def corrupt(x, alpha_t, vocab_size, generator=None):

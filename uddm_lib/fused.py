@@ -21,7 +21,8 @@ import torch
 
 from uddm_lib._levels import level, mixture, open_level
 
-__all__ = ["fused_loss", "fused_nelbo", "fused_reverse_step", "most_probable", "undecided"]
+__all__ = ["fused_entropy", "fused_loss", "fused_nelbo", "fused_reverse_step", "fused_sharpness", "most_probable",
+           "undecided"]
 
 _ENTRIES = 2**22  # logits held at once: 16 MiB in float32, some 137 tokens at V = 30,522
 _LARGEST = 1e10   # ratio r up to which a product of four (1 + q) fits in float32
@@ -338,6 +339,48 @@ def most_probable(hidden, weight, bias):
     flat = hidden.reshape(-1, hidden.shape[-1])
     found = [logits.argmax(-1) for _, logits in _logits_of(flat, weight, bias)]
     return torch.cat(found).view(hidden.shape[:-1])
+
+
+@torch.no_grad()
+def fused_entropy(hidden, weight, bias):
+    """Conditional entropy of the predictions (paper eq. (13)) from hidden states, without a (B, L, V) tensor.
+
+    Args:
+        hidden: hidden states, shape (B, L, D).
+        weight, bias: of the output layer, shapes (V, D) and (V,); the bias may be None.
+
+    Returns:
+        Nats, shape (B, L), float64 for float64 inputs, else float32.
+    """
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    found = [_entropy(logits)[0] for _, logits in _logits_of(flat, weight, bias)]
+    return torch.cat(found).view(hidden.shape[:-1])
+
+
+@torch.no_grad()
+def fused_sharpness(hidden, weight, bias):
+    """Entropy (nats), sum_v p(1 - p), and the largest minus the second largest probability (paper appendix C).
+
+    Arguments as in :func:`fused_entropy`.
+
+    Returns:
+        Shape (3, B, L).
+    """
+    flat, found = hidden.reshape(-1, hidden.shape[-1]), []
+    for _, logits in _logits_of(flat, weight, bias):
+        first, second = logits.topk(2).values.unbind(-1)
+        entropy, e, total = _entropy(logits)
+        curvature = 1 - torch.linalg.vecdot(e, e) / total.square()
+        found.append(torch.stack([entropy, curvature, -torch.expm1(second - first) / total]))
+    return torch.cat(found, -1).view(3, *hidden.shape[:-1])
+
+
+def _entropy(logits):
+    """Entropy (n,) of logits (n, V), which are overwritten; exp(logits - largest); and its sums (n,)."""
+    below = logits.sub_(logits.amax(-1, keepdim=True))
+    e = below.exp()
+    total = e.sum(-1)
+    return total.log() - torch.linalg.vecdot(e, below) / total, e, total
 
 
 def _logits_of(hidden, weight, bias):

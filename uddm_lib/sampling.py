@@ -11,7 +11,7 @@ import torch
 from uddm_lib.diffusion import fused_reverse_step, most_probable, reverse_step, undecided
 from uddm_lib.schedule import LogLinearSchedule
 
-__all__ = ["T_END", "generate", "restore", "time_grid", "trajectory"]
+__all__ = ["T_END", "generate", "has_head", "restore", "time_grid", "trajectory"]
 
 T_END = 1e-5
 
@@ -68,19 +68,20 @@ def trajectory(denoiser, z_t, start_t=1.0, steps=1000, greedy=False, final_greed
     sigma = sigmas[-1].to(z_t.device)
     if not (greedy if final_greedy is None else final_greedy):
         yield 0.0, _step(denoiser, z_t, sigma, torch.ones(()), alphas[-1], generator)
-    elif _has_head(denoiser):
+    elif has_head(denoiser):
         yield 0.0, most_probable(denoiser.hidden(z_t, sigma), denoiser.head.weight, denoiser.head.bias)
     else:
         yield 0.0, denoiser.denoise(z_t, sigma).argmax(-1)
 
 
-def _has_head(denoiser):
+def has_head(denoiser):
+    """Whether a denoiser gives hidden states, and a linear layer ``head`` that makes logits of them."""
     return hasattr(denoiser, "hidden") and hasattr(denoiser, "head")
 
 
 def _step(denoiser, z_t, sigma, alpha_s, alpha_t, generator, greedy=False):
     """One reverse step; of a network, only for the sequences in which a token is not bound to stay."""
-    if not _has_head(denoiser):
+    if not has_head(denoiser):
         return reverse_step(denoiser.denoise(z_t, sigma), z_t, alpha_s, alpha_t, generator, greedy)
     weight, bias = denoiser.head.weight, denoiser.head.bias
     if greedy:
