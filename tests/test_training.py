@@ -183,15 +183,38 @@ def test_an_epoch_takes_every_block_once():
 
 
 def test_times_are_antithetic():
-    t = sample_times(100, 1e-3, torch.Generator().manual_seed(0))
-    assert t.dtype == torch.float64
+    t, weight = sample_times(100, 1e-3, torch.Generator().manual_seed(0))
+    assert t.dtype == torch.float64 and (weight == 1).all()
     cell = ((t - 1e-3) / (1 - 1e-3) * 100).floor()
     assert cell.tolist() == list(range(100))
+
+
+def test_importance_sampled_times_have_weights_that_undo_their_density():
+    t, weight = sample_times(100_000, 1e-3, torch.Generator().manual_seed(0), "importance")
+    assert 1e-3 <= t.min() < 1.1e-3 and t.max() <= 1
+    for power in (0.0, 1.0, 2.0):  # moments of the uniform law on [1e-3, 1]
+        expected = (1 - 1e-3 ** (power + 1)) / (power + 1) / (1 - 1e-3)
+        assert (weight * t**power).mean().item() == pytest.approx(expected, rel=1e-4)
+    assert (t < 0.25).double().mean().item() == pytest.approx((0.5 - 1e-3**0.5) / (1 - 1e-3**0.5), abs=1e-4)
+
+
+def test_importance_sampling_trains_on_the_same_loss(tmp_path):
+    """One step at a learning rate of nothing: the logged losses estimate the same number, with less variance."""
+    losses = {}
+    for sampling in ("uniform", "importance"):
+        options = OPTIONS | dict(steps=300, batch_size=64, learning_rate=1e-12, log_every=1, checkpoint_every=300)
+        result = train(tmp_path / sampling, BLOCKS, BLOCKS, UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0),
+                       TrainingOptions(**options, t_sampling=sampling))
+        losses[sampling] = torch.tensor(result.log["loss"].to_numpy())
+    error = torch.stack([loss.var() / len(loss) for loss in losses.values()]).sum().sqrt()
+    assert (losses["uniform"].mean() - losses["importance"].mean()).abs() < 4 * error
+    assert losses["importance"].var() < 0.8 * losses["uniform"].var()
 
 
 @pytest.mark.parametrize("option", [
     {"steps": 0}, {"batch_size": 1.5}, {"learning_rate": -1.0}, {"learning_rate": math.nan}, {"ema_decay": 1.0},
     {"t_min": 0.0}, {"precision": "fp8"}, {"lr_schedule": "step"}, {"warmup_steps": -1}, {"steps": True},
+    {"t_sampling": "best"}, {"curriculum": "other"},
 ])
 def test_bad_options_are_named(option):
     (name, value), = option.items()
