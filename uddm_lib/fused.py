@@ -25,7 +25,7 @@ __all__ = ["fused_entropy", "fused_loss", "fused_nelbo", "fused_reverse_step", "
            "undecided"]
 
 _ENTRIES = 2**22  # logits held at once: 16 MiB in float32, some 137 tokens at V = 30,522
-_LARGEST = 1e10   # ratio r up to which a product of four (1 + q) fits in float32
+_CACHED = 2**20   # of them at work at once where nothing is compiled: temporaries that stay in a CPU's cache
 _BLOCK = 256      # tokens that the inverse of a distribution function skips at once
 
 
@@ -92,7 +92,6 @@ class _Plan(NamedTuple):
     vocab_size: int
     product: torch.dtype   # of the matrix products
     work: torch.dtype      # of everything V-sized besides
-    grouped: bool          # whether logarithms are of products of four
     compile: bool
 
 
@@ -103,7 +102,7 @@ def _plan(hidden, weight, z_t, x, alpha_t, dalpha_t, compile):
     same = z_t == x
     slope = dalpha / (vocab_size * alpha) / torch.where(same, 1 + ratio, 1.0)
     return _Plan(torch.stack([z_t, x], -1).view(-1, 2), alpha.reshape(-1), ratio.view(-1), slope.view(-1),
-                 same.view(-1), vocab_size, *_dtypes(hidden, weight), bool(ratio.max() < _LARGEST), compile)
+                 same.view(-1), vocab_size, *_dtypes(hidden, weight), compile)
 
 
 def _dtypes(hidden, weight):
@@ -156,7 +155,9 @@ def _total(values, scale):
 @torch.no_grad()
 def _sweep(hidden, weight, bias, plan, scale=None, needs=(False, False, False)):
     """Values of all tokens (N,), and the gradients that are needed of the sum over tokens of scale times value."""
-    terms = _compiled_terms() if plan.compile else _terms
+    if not any(needs):
+        scale = None
+    terms = _compiled_terms() if plan.compile else _in_cache
     gradients = [torch.zeros(part.shape, dtype=plan.work, device=part.device) if needed else None
                  for part, needed in zip((hidden, weight, bias), needs)]
     given_dtypes = [None if part is None else part.dtype for part in (hidden, weight, bias)]
@@ -165,11 +166,10 @@ def _sweep(hidden, weight, bias, plan, scale=None, needs=(False, False, False)):
         weight = weight.to(plan.product)
         for part in _pieces(len(hidden), plan.vocab_size):
             h = hidden[part].to(plan.product)
-            given = (plan.tokens[part], plan.alpha[part], plan.ratio[part], plan.slope[part], plan.same[part])
-            pull = None if scale is None or not any(needs) else scale[part]
-            values[part], g = terms(_logits(h, weight, bias, plan.work), *given, pull, plan.grouped, plan.product)
-            if pull is not None:
-                _accumulate(gradients, part, g, h, weight)
+            logits = _logits(h, weight, bias, plan.work)
+            values[part] = terms(logits, *(tensor[part] for tensor in plan[:5]), None if scale is None else scale[part])
+            if scale is not None:
+                _accumulate(gradients, part, logits.to(plan.product), h, weight)
     return values, [None if gradient is None else gradient.to(dtype)
                     for gradient, dtype in zip(gradients, given_dtypes)]
 
@@ -213,10 +213,10 @@ def _exponentials(logits):
     return e, top, e.sum(-1, keepdim=True)
 
 
-def _terms(logits, tokens, alpha, ratio, slope, same, pull, grouped, product):
-    """The part between the matrix products: values (n,) and, where ``pull`` (n,) is given, pull times df/dlogits (n, V).
+def _terms(logits, tokens, alpha, ratio, slope, same, pull):
+    """The part between the matrix products: values (n,) of logits (n, V) and, in their place, pull times df/dlogits.
 
-    ``logits`` (n, V) are overwritten. What is per token is in float64.
+    ``pull`` (n,) is the tokens' weight in the loss, or None for values alone. What is per token is in float64.
     """
     vocab_size, work, rest = logits.shape[-1], logits.dtype, 1 - alpha
     chosen = logits.gather(-1, tokens)
@@ -225,7 +225,7 @@ def _terms(logits, tokens, alpha, ratio, slope, same, pull, grouped, product):
     log_p_z, log_p_x = ((chosen - top).double() - total.log()).unbind(-1)
     q_top = ratio[:, None] / total
     q = e.mul_(q_top.to(work))
-    sum_u = (_sum_log1p(q) if grouped else q.log1p().sum(-1)).double()
+    sum_u = q.log1p().sum(-1).double()
 
     q_z, q_x = ratio * log_p_z.exp(), ratio * log_p_x.exp()
     short = torch.where(same, -ratio * torch.expm1(log_p_z), -q_z)  # r [z = x] - q_z
@@ -233,7 +233,7 @@ def _terms(logits, tokens, alpha, ratio, slope, same, pull, grouped, product):
     own = torch.where(same, -(vocab_size - 1.0), ratio + 1) * torch.log1p(ratio)
     value = slope * (sum_u - one_z * (short / (1 + q_z) + torch.log1p(q_z)) + ratio * torch.log1p(q_x) - own)
     if pull is None:
-        return value.to(work), None
+        return value.to(work)
 
     height = pull * slope
     at_z = height * one_z * q_z * short / (1 + q_z) ** 2
@@ -241,27 +241,27 @@ def _terms(logits, tokens, alpha, ratio, slope, same, pull, grouped, product):
     v = _above(q, q_top.to(work))
     mean = torch.linalg.vecdot(q, v).double() / ratio
     shift = height * mean + (at_z + at_x) / ratio
-    g = v.mul_(height.to(work)[:, None]).sub_(shift.to(work)[:, None]).mul_(q)
+    g = q.mul_(v.mul_(height.to(work)[:, None]).sub_(shift.to(work)[:, None]))
     # At z_t and x again in float64, with the digits of 1 - p where p is nearly one.
     q_chosen = torch.stack([q_z, q_x], -1)
     exact = height[:, None] * q_chosen * (_above(q_chosen, q_top) - mean[:, None])
     less_z, less_x = torch.expm1(log_p_z), torch.expm1(log_p_x)
     exact_z = exact[:, 0] - at_z * less_z - at_x * torch.where(same, less_z, log_p_z.exp())
     exact_x = exact[:, 1] - at_x * less_x - at_z * torch.where(same, less_x, log_p_x.exp())
-    return value.to(work), g.scatter_(-1, tokens, torch.stack([exact_z, exact_x], -1).to(work)).to(product)
+    g.scatter_(-1, tokens, torch.stack([exact_z, exact_x], -1).to(work))
+    return value.to(work)
 
 
 def _above(q, q_top):
     """1 / (1 + q) - 1 / (1 + q_top), to all digits."""
-    return ((q_top - q) / (1 + q_top)).div_(q + 1)
+    return (q_top - q).div_((q + 1).mul_(1 + q_top))
 
 
-def _sum_log1p(q):
-    """Row sums of log(1 + q), one logarithm for four entries: (1 + a)(1 + b) - 1 = a + b + ab keeps the digits."""
-    quarter = q.shape[-1] // 4
-    a, b, c, d, rest = q.split([quarter] * 4 + [q.shape[-1] - 4 * quarter], -1)
-    left, right = torch.addcmul(a + b, a, b), torch.addcmul(c + d, c, d)
-    return torch.addcmul(left + right, left, right).log1p().sum(-1) + rest.log1p().sum(-1)
+def _in_cache(logits, *per_token):
+    """:func:`_terms`, some tokens at a time."""
+    size = max(_CACHED // logits.shape[-1], 1)
+    parts = [None if tensor is None else tensor.split(size) for tensor in (logits, *per_token)]
+    return torch.cat([_terms(*(part and part[i] for part in parts)) for i in range(len(parts[0]))])
 
 
 @functools.cache
