@@ -260,6 +260,15 @@ def test_text_file(story, tmp_path):
     assert not same(corpus, other) and len(list(tmp_path.iterdir())) == 2
 
 
+def test_a_cache_of_before_stays_valid(tmp_path):
+    """The key of a call without ``tokenizer``: another one here means that every kept corpus is built anew."""
+    file = tmp_path / "days.txt"
+    file.write_text("".join(f"On day {day} the hen </s> laid {day * day} eggs.\n" for day in range(400)))
+    load_corpus(f"text:{file}", length=16, vocab_size=64, cache=tmp_path / "cache")
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == [
+        "text-ec0074a3e7fe09d70d106e73e34d6f80.safetensors"]
+
+
 def test_text_tokenizer_can_be_saved(story, tmp_path):
     corpus = load_corpus(f"text:{story}", length=16, vocab_size=64, cache=False)
     corpus.tokenizer.save_pretrained(tmp_path)

@@ -111,7 +111,7 @@ def test_oracle_levels_may_differ_by_sequence():
     initial, transition = markov_chain(5, 2)
     sigmas = torch.tensor([0.01, 0.5, 3.0])
     for oracle in (Memorizer(stored, 5), MarkovGeneralizer(initial, transition)):
-        together = oracle.denoise(z_t, sigmas[:, None])
+        together = oracle.denoise(z_t.int(), sigmas[:, None])
         apart = torch.cat([oracle.denoise(z_t[[i]], sigmas[i]) for i in range(3)])
         torch.testing.assert_close(together, apart)
 

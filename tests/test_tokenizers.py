@@ -13,6 +13,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from uddm_lib import checkpoints
 from uddm_lib.data import load_corpus, load_tokenizer, subset
 from uddm_lib.model import UDDMConfig
 from uddm_lib.trained import load_run
@@ -63,7 +64,7 @@ def test_bert_is_the_papers(bert):
     assert len(tokenizer) == 30_522
     known = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103, "the": 1996}
     assert tokenizer.convert_tokens_to_ids(list(known)) == list(known.values())
-    assert ids(tokenizer, "Hello world") == [7592, 2088]
+    assert ids(tokenizer, "Hello world") == ids(tokenizer, "hello world") == [7592, 2088]
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id) == (101, 102)
 
 
@@ -71,7 +72,24 @@ def test_gpt2_is_the_papers(gpt2):
     tokenizer = load_tokenizer(gpt2)
     assert len(tokenizer) == 50_257
     assert ids(tokenizer, "hello world") == [31373, 995] and ids(tokenizer, " the") == [262]
+    assert tokenizer.convert_tokens_to_ids("<|endoftext|>") == 50_256
     assert tokenizer.bos_token_id == tokenizer.eos_token_id == 50_256
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_a_tokenizer_is_the_same_beside_a_saved_model(name, request, tmp_path):
+    tokenizer = load_tokenizer(request.getfixturevalue(name))
+    tokenizer.save_pretrained(tmp_path)
+    back = checkpoints.load_tokenizer(tmp_path)
+    assert (len(back), back.bos_token_id, back.eos_token_id) == (
+        len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id)
+    assert ids(back, TEXTS[7]) == ids(tokenizer, TEXTS[7])
+
+
+def test_a_relative_folder_is_taken_from_the_repository_root(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("uddm_lib.tokenization.resolve", lambda path: tiny.parent / path)
+    monkeypatch.chdir("/")
+    assert len(load_tokenizer("tiny")) == 411
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2"])
@@ -87,9 +105,24 @@ def test_sentences_are_packed_as_in_the_paper(name, text, request):
         end = stream.index(eos)
         sentences.append(stream[:end])
         stream = stream[end + 1:]
-    order = [[ids(tokenizer, text) for text in TEXTS].index(sentence) for sentence in sentences]
+    known = [ids(tokenizer, text) for text in TEXTS]
+    order = [known.index(sentence) for sentence in sentences]
     assert len(order) > 350 and order == sorted(set(order))  # every training sentence, once, in the text's order
+    for sentence in sentences[:20]:  # a row's text gives its tokens again: BERT's lacks only case and spacing
+        assert ids(tokenizer, corpus.tokenizer.decode(sentence)) == sentence
     assert "sentence says hello world, and nothing else." in corpus.tokenizer.decode(corpus.train[0]).lower()
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_a_document_longer_than_the_models_is_packed_in_silence(name, request, tmp_path, capfd):
+    (tmp_path / "t.txt").write_text("\n".join(" ".join(map(str, range(1_000 * i, 1_000 * i + 999))) for i in range(40)))
+    corpus = load_corpus(f"text:{tmp_path / 't.txt'}", length=128, tokenizer=str(request.getfixturevalue(name)),
+                         cache=False)
+    eos = corpus.tokenizer.eos_token_id
+    assert corpus.duplicates == {"train": 0, "test": 0, "documents": 0}
+    assert (corpus.train[:, 1:-1] == eos).sum() in (37, 38)  # 38 documents; the end of the last may be left over
+    corpus.tokenizer("hen " * 2_000)
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2"])
@@ -113,6 +146,20 @@ def test_blocks_of_a_given_tokenizer_are_cached_under_its_content(tiny, text, tm
     monkeypatch.undo()
     learned = load_corpus(text, length=16, cache=tmp_path / "cache")
     assert learned.vocab_size == 96 and len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_another_tokenizer_of_the_same_size_has_its_own_blocks(tiny, text, tmp_path):
+    words = sorted(load_tokenizer(tiny).get_vocab().items(), key=lambda item: item[1])
+    turned = [word for word, _ in words[:3] + words[:2:-1]]
+    other = saved(tmp_path / "other", turned, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    swapped = saved(tmp_path / "swapped", [word for word, _ in words], bos_token="</s>", eos_token="<s>",
+                    unk_token="<unk>")
+    built = [load_corpus(text, length=16, tokenizer=str(folder), cache=tmp_path / "cache")
+             for folder in (tiny, other, swapped)]
+    assert len({corpus.vocab_size for corpus in built}) == 1 and len(list((tmp_path / "cache").iterdir())) == 3
+    assert built[0].tokenizer.decode(built[0].train[0]) == built[1].tokenizer.decode(built[1].train[0])
+    assert not torch.equal(built[0].train, built[1].train)
+    assert [corpus.train[0, 0].item() for corpus in built] == [0, 0, 1]
 
 
 @pytest.fixture
@@ -165,3 +212,40 @@ def test_a_run_with_a_given_tokenizer_comes_back_with_it(tiny, text, tmp_path, m
           corpus.tokenizer, corpus.scored, asked)
     run = load_run(tmp_path / "run")
     assert torch.equal(run.train, subset(corpus, 5)) and len(run.tokenizer) == corpus.vocab_size == run.model.vocab_size
+
+
+@pytest.mark.parametrize("kind", ["BertTokenizer", "GPT2Tokenizer"])
+def test_a_folder_that_lacks_its_vocabulary_is_refused(kind, tmp_path):
+    """transformers makes a tokenizer of the special tokens alone from such a folder, in which every word is [UNK]."""
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
+    with pytest.raises(ValueError, match="has special tokens only: its vocabulary is missing"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{nope", "{}", '{"added_tokens": []}'])
+def test_damaged_files_name_the_folder(content, tmp_path):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(ValueError, match=f"{tmp_path.name} holds none that transformers reads"):
+        load_tokenizer(tmp_path)
+
+
+def test_code_that_a_tokenizer_brings_along_is_neither_run_nor_asked_about(tmp_path, capfd, monkeypatch):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(
+        {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}))
+    (tmp_path / "own.py").write_text("raise SystemExit('was run')")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ValueError, match="holds none that transformers reads"):
+        load_tokenizer(tmp_path)
+    assert "[y/N]" not in capfd.readouterr().out
+
+
+def test_the_bare_tokenizer_file_of_bert_has_its_roles(bert, tmp_path):
+    shutil.copy(bert / "tokenizer.json", tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
+    assert (len(tokenizer), tokenizer.bos_token_id, tokenizer.eos_token_id) == (30_522, 101, 102)
+
+
+@pytest.mark.parametrize("name", ["", "  ", None])
+def test_an_empty_name_is_refused(name):
+    with pytest.raises(ValueError, match="tokenizer must be a name such as 'gpt2', or a folder; got"):
+        load_tokenizer(name)

@@ -75,7 +75,8 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None, tokenize
             of such ``*.txt`` files (at any depth, in sorted order). Blank lines are skipped; a relative path
             is taken from the repository root.
         length: tokens in a block, L; by default 16 for ``markov``, 64 for text.
-        vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text.
+        vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. Beside ``tokenizer`` it is
+            left out, or is that tokenizer's own size.
         seed: of the chain and its sequences, or of the choice of held-out documents.
         cache: folder that keeps built text corpora, relative to the repository root, ``runs/cache`` by
             default; False keeps nothing. A damaged file there is built anew, a read-only folder ignored.

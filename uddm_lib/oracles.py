@@ -80,7 +80,7 @@ class Memorizer:
         beta, overlap = self._overlap(z_t, sigma)
         weights = torch.exp(beta[:, None] * (overlap - overlap.amax(1, keepdim=True))).T.contiguous()
         log_p = torch.empty(*z_t.shape, self.vocab_size, dtype=self.dtype, device=z_t.device)
-        for position, (stored, noisy) in enumerate(zip(self.sequences.T, z_t.T)):
+        for position, (stored, noisy) in enumerate(zip(self.sequences.T, z_t.long().T)):
             totals = weights.new_zeros(self.vocab_size, len(z_t)).index_add_(0, stored, weights)
             # The sequences that have z_t's token here, and only they, owe this position one factor exp(beta).
             row = totals.T.log().scatter_add(1, noisy[:, None], -beta[:, None])
@@ -142,7 +142,7 @@ class MarkovGeneralizer:
         _check_noisy(z_t, z_t.shape[-1], self.vocab_size)
         beta = _per_sequence(inverse_temperature(sigma, self.vocab_size), z_t)
         # Up to a constant, a noisy token is worth beta nats to the state that it shows.
-        observed = torch.nn.functional.one_hot(z_t, self.vocab_size) * beta[:, None, None]
+        observed = torch.nn.functional.one_hot(z_t.long(), self.vocab_size) * beta[:, None, None]
         length = z_t.shape[1]
         left = [self.log_initial.expand(len(z_t), -1)]
         for position in range(length - 1):

@@ -164,7 +164,7 @@ def nelbo_integrands(table):
     for name, style, color in zip(table.columns.drop("t"), ("-", "--", ":"), COLORS):
         axes[0, 0].plot(table["t"], table[name], color=color, linestyle=style)
         handles.append(handle(name, color=color, linestyle=style))
-    high = table.loc[table["t"] > 0.001].drop(columns="t").max().max()
+    high = table.loc[table["t"] > 0.01].drop(columns="t").max().max()
     axes[0, 0].set(xlabel="diffusion time t", ylabel="integrand of the NELBO (nats)", ylim=(0, 1.1 * high))
     legend(figure, handles, "right")
     return figure
