@@ -28,7 +28,7 @@ def problem():
 
 
 def levels(steps):
-    """(alpha_s, alpha_t, sigma_t) of the middle step of a grid; of the noise removal at its end if ``steps`` is None."""
+    """(alpha_s, alpha_t, sigma_t) of the middle step of a grid; of the noise removal at its end without ``steps``."""
     schedule = LogLinearSchedule()
     if steps is None:
         return torch.ones((), dtype=torch.float64), schedule.alpha(1e-5), schedule.sigma(1e-5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from compare import chi_square, gap
 
-from uddm_lib import fused
+from uddm_lib import _chunks, fused, streaming
 from uddm_lib.diffusion import (
     fused_loss, fused_nelbo, fused_reverse_step, most_probable, nelbo, posterior, reverse_step, undecided,
 )
@@ -55,7 +55,7 @@ def distance(found, expected):
 def few(monkeypatch):
     """Logits for a few tokens at a time, in pieces that do not divide their number."""
     monkeypatch.setattr(fused, "_CACHED", 0)
-    monkeypatch.setattr(fused, "_pieces", lambda n, vocab_size: [slice(i, min(i + 4, n)) for i in range(0, n, 4)])
+    monkeypatch.setattr(_chunks, "pieces", lambda n, vocab_size: [slice(i, min(i + 4, n)) for i in range(0, n, 4)])
 
 
 @pytest.mark.parametrize("vocab_size", [2, 3, 37, 30_522])
@@ -145,7 +145,8 @@ def test_levels_per_sequence_and_per_token():
 def test_alpha_next_to_one(worst):
     layer, z_t, x, _ = problem(64, size=0.0)
     alpha = 1 - 1e-12
-    found, expected = fused_nelbo(*layer, z_t, x, alpha, -1.0), readable(*[p.double() for p in layer], z_t, x, alpha, -1.0)
+    found = fused_nelbo(*layer, z_t, x, alpha, -1.0)
+    expected = readable(*[part.double() for part in layer], z_t, x, alpha, -1.0)
     worst("fused NELBO at alpha = 1 - 1e-12, relative", "readable form (float64)", distance(found, expected), 1e-5)
 
 
@@ -188,7 +189,7 @@ LEVELS = [(0.7, 0.3), (0.051, 0.001), (0.99, 0.98), (1.0, 0.3), (1.0, 0.99999)] 
 @pytest.mark.parametrize("vocab_size, alpha_s, alpha_t", [(4, *levels) for levels in LEVELS]
                          + [(300, 0.7, 0.3), (300, 0.051, 0.001), (300, 1.0, 0.3)])
 def test_enumeration_of_the_fused_reverse_step(alpha_s, alpha_t, vocab_size, worst, monkeypatch):
-    monkeypatch.setattr(fused, "_BLOCK", 16)
+    monkeypatch.setattr(streaming, "_BLOCK", 16)
     draws, prediction = 100_000, torch.randn(vocab_size, generator=seeded(3))
     hidden, weight = torch.ones(draws, 1, 1), prediction[:, None]
     for z_t in (0, vocab_size - 1):
@@ -223,14 +224,14 @@ def test_decided_tokens_stay_whatever_is_predicted(alpha_s, alpha_t):
 def test_the_reverse_step_does_not_depend_on_the_pieces(monkeypatch):
     (hidden, weight, bias), z_t, _, _ = problem(37, shape=(20, 9))
     whole = fused_reverse_step(hidden, weight, bias, z_t, 0.9, 0.2, seeded())
-    monkeypatch.setattr(fused, "_ENTRIES", 37 * 7)
+    monkeypatch.setattr(_chunks, "ENTRIES", 37 * 7)
     assert torch.equal(whole, fused_reverse_step(hidden, weight, bias, z_t, 0.9, 0.2, seeded()))
 
 
 def test_the_inverse_distribution_function_never_takes_what_has_no_probability():
     weights = torch.tensor([[0.0, 0.5, 0.0, 0.25, 0.0, 0.25, 0.0]]).expand(6, 7)
     share = torch.tensor([0.0, 0.49999, 0.5, 0.75, 1 - 2**-53, 1.0], dtype=torch.float64)
-    assert fused._inverse_cdf(weights, share).tolist() == [1, 1, 3, 5, 5, 5]
+    assert streaming._inverse_cdf(weights, share).tolist() == [1, 1, 3, 5, 5, 5]
 
 
 def test_a_reverse_step_names_bad_levels():
@@ -296,7 +297,7 @@ def test_the_training_objective_is_the_mean_nelbo():
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
 @pytest.mark.parametrize("vocab_size, entries", [(2, 7), (50, 200), (3_000, 10_000)])
 def test_entropy_and_sharpness_are_those_of_the_softmax(monkeypatch, worst, scale, vocab_size, entries):
-    monkeypatch.setattr(fused, "_ENTRIES", entries)
+    monkeypatch.setattr(_chunks, "ENTRIES", entries)
     generator = torch.Generator().manual_seed(vocab_size)
     hidden = torch.randn(2, 9, 8, generator=generator)
     weight, bias = scale * torch.randn(vocab_size, 8, generator=generator), torch.randn(vocab_size, generator=generator)
@@ -305,7 +306,7 @@ def test_entropy_and_sharpness_are_those_of_the_softmax(monkeypatch, worst, scal
     expected = torch.stack([torch.special.entr(p).sum(-1), (p * (1 - p)).sum(-1), first - second])
     for dtype, bound in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
         given = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
-        found = fused.fused_sharpness(*given)
-        assert found.dtype == dtype and torch.equal(fused.fused_entropy(*given), found[0])
+        found = streaming.fused_sharpness(*given)
+        assert found.dtype == dtype and torch.equal(streaming.fused_entropy(*given), found[0])
         worst(f"entropy, curvature and gap from hidden states ({str(dtype)[6:]})", "softmax in float64",
               (found - expected).abs().max(), bound)

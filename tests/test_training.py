@@ -203,8 +203,8 @@ def test_importance_sampling_trains_on_the_same_loss(tmp_path):
     losses = {}
     for sampling in ("uniform", "importance"):
         options = OPTIONS | dict(steps=300, batch_size=64, learning_rate=1e-12, log_every=1, checkpoint_every=300)
-        result = train(tmp_path / sampling, BLOCKS, BLOCKS, UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0),
-                       TrainingOptions(**options, t_sampling=sampling))
+        config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0)
+        result = train(tmp_path / sampling, BLOCKS, BLOCKS, config, TrainingOptions(**options, t_sampling=sampling))
         losses[sampling] = torch.tensor(result.log["loss"].to_numpy())
     error = torch.stack([loss.var() / len(loss) for loss in losses.values()]).sum().sqrt()
     assert (losses["uniform"].mean() - losses["importance"].mean()).abs() < 4 * error

@@ -3,15 +3,14 @@
 Shapes: B sequences of L tokens from a vocabulary of V. Noise levels (``alpha_t``, ``alpha_s``, ``dalpha_t``)
 are numbers or tensors of shape (), (B,), (B, 1) or (B, L); they are kept in float64 until they meet a large
 tensor. Randomness comes from the ``generator`` alone. The functions that never hold a (B, L, V) tensor are in
-:mod:`uddm_lib.fused` and are also names of this module.
+:mod:`uddm_lib.fused` and :mod:`uddm_lib.streaming`, and also names of this module.
 """
 
 import torch
 
 from uddm_lib._levels import check_tokens, level, mixture, open_level
-from uddm_lib.fused import (
-    fused_entropy, fused_loss, fused_nelbo, fused_reverse_step, fused_sharpness, most_probable, undecided,
-)
+from uddm_lib.fused import fused_loss, fused_nelbo
+from uddm_lib.streaming import fused_entropy, fused_reverse_step, fused_sharpness, most_probable, undecided
 
 __all__ = ["corrupt", "fused_entropy", "fused_loss", "fused_nelbo", "fused_reverse_step", "fused_sharpness",
            "gaussian_latent", "most_probable", "nelbo", "posterior", "reverse_step", "undecided"]

@@ -1,4 +1,4 @@
-"""The loss and the reverse step from hidden states: the logits exist for a few tokens at a time, never (B, L, V).
+"""The loss from hidden states: the logits exist for a few tokens at a time, never (B, L, V).
 
 With p = softmax(logits), r = V alpha / (1 - alpha) and q = r p, the NELBO of a token (paper eq. (3), in the form of
 :func:`uddm_lib.diffusion.nelbo`) needs q at z_t and x and S = sum_j log(1 + q_j). It is
@@ -8,7 +8,8 @@ With p = softmax(logits), r = V alpha / (1 - alpha) and q = r p, the NELBO of a 
 and its gradient along the logits, with v_k = 1 / (1 + q_k) and vbar = sum_j p_j v_j, is
 
     df/dlogit_k = q_k (A (v_k - vbar) - (Q_z + Q_x) / r) + Q_z [k = z] + Q_x [k = x],
-    Q_z = p_z df/dp_z = A (V / (1 - alpha)) q_z (r [z = x] - q_z) / (1 + q_z)^2,    Q_x = p_x df/dp_x = A r q_x / (1 + q_x).
+    Q_z = p_z df/dp_z = A (V / (1 - alpha)) q_z (r [z = x] - q_z) / (1 + q_z)^2,
+    Q_x = p_x df/dp_x = A r q_x / (1 + q_x).
 
 Only differences of v count, so v is taken relative to its least value, at the most probable token: 1 / (1 + q) -
 1 / (1 + q_top) = (q_top - q) / ((1 + q) (1 + q_top)) keeps all digits, at small alpha and where p is nearly one.
@@ -19,14 +20,12 @@ from typing import NamedTuple
 
 import torch
 
-from uddm_lib._levels import level, mixture, open_level
+from uddm_lib import _chunks
+from uddm_lib._levels import open_level
 
-__all__ = ["fused_entropy", "fused_loss", "fused_nelbo", "fused_reverse_step", "fused_sharpness", "most_probable",
-           "undecided"]
+__all__ = ["fused_loss", "fused_nelbo"]
 
-_ENTRIES = 2**22  # logits held at once: 16 MiB in float32, some 137 tokens at V = 30,522
 _CACHED = 2**20   # of them at work at once where nothing is compiled: temporaries that stay in a CPU's cache
-_BLOCK = 256      # tokens that the inverse of a distribution function skips at once
 
 
 @torch.compiler.disable  # a loop over tokens that a compiler would unroll
@@ -102,16 +101,7 @@ def _plan(hidden, weight, z_t, x, alpha_t, dalpha_t, compile):
     same = z_t == x
     slope = dalpha / (vocab_size * alpha) / torch.where(same, 1 + ratio, 1.0)
     return _Plan(torch.stack([z_t, x], -1).view(-1, 2), alpha.reshape(-1), ratio.view(-1), slope.view(-1),
-                 same.view(-1), vocab_size, *_dtypes(hidden, weight), compile)
-
-
-def _dtypes(hidden, weight):
-    """Dtypes of the matrix products and of what follows them."""
-    kind = hidden.device.type
-    product = torch.promote_types(hidden.dtype, weight.dtype)
-    if torch.is_autocast_enabled(kind) and product == torch.float32:
-        product = torch.get_autocast_dtype(kind)
-    return product, torch.promote_types(product, torch.float32)
+                 same.view(-1), vocab_size, *_chunks.dtypes(hidden, weight), compile)
 
 
 class _PerToken(torch.autograd.Function):
@@ -164,9 +154,9 @@ def _sweep(hidden, weight, bias, plan, scale=None, needs=(False, False, False)):
     values = torch.empty(len(hidden), dtype=plan.work, device=hidden.device)
     with torch.autocast(hidden.device.type, enabled=False):
         weight = weight.to(plan.product)
-        for part in _pieces(len(hidden), plan.vocab_size):
+        for part in _chunks.pieces(len(hidden), plan.vocab_size):
             h = hidden[part].to(plan.product)
-            logits = _logits(h, weight, bias, plan.work)
+            logits = _chunks.logits_at(h, weight, bias, plan.work)
             values[part] = terms(logits, *(tensor[part] for tensor in plan[:5]), None if scale is None else scale[part])
             if scale is not None:
                 _accumulate(gradients, part, logits.to(plan.product), h, weight)
@@ -188,31 +178,6 @@ def _accumulate(gradients, part, g, h, weight):
         for_bias.add_(g.sum(0, dtype=for_bias.dtype))
 
 
-def _pieces(n, vocab_size):
-    """Slices of n tokens, of nearly equal lengths, that hold at most ``_ENTRIES`` logits each."""
-    count = -(-n // max(_ENTRIES // vocab_size, 1))
-    size = -(-n // max(count, 1))
-    return [slice(start, min(start + size, n)) for start in range(0, n, max(size, 1))]
-
-
-def _logits(h, weight, bias, work):
-    """Logits (n, V) in the dtype ``work``, from products in the inputs' own."""
-    if h.dtype == work:
-        return h @ weight.T if bias is None else torch.addmm(bias.to(work), h, weight.T)
-    if h.is_cuda:
-        logits = torch.mm(h, weight.T, out_dtype=work)
-    else:
-        logits = h @ weight.T  # here rounded to the products' dtype: CPUs have no other kernel
-    return logits.to(work) if bias is None else logits + bias.to(work)
-
-
-def _exponentials(logits):
-    """exp(logits - largest), in place of the logits; the largest (n, 1); and the sums (n, 1)."""
-    top = logits.amax(-1, keepdim=True)
-    e = logits.sub_(top).exp_()
-    return e, top, e.sum(-1, keepdim=True)
-
-
 def _terms(logits, tokens, alpha, ratio, slope, same, pull):
     """The part between the matrix products: values (n,) of logits (n, V) and, in their place, pull times df/dlogits.
 
@@ -220,7 +185,7 @@ def _terms(logits, tokens, alpha, ratio, slope, same, pull):
     """
     vocab_size, work, rest = logits.shape[-1], logits.dtype, 1 - alpha
     chosen = logits.gather(-1, tokens)
-    e, top, total = _exponentials(logits)
+    e, top, total = _chunks.exponentials(logits)
     total = total.double()
     log_p_z, log_p_x = ((chosen - top).double() - total.log()).unbind(-1)
     q_top = ratio[:, None] / total
@@ -267,171 +232,3 @@ def _in_cache(logits, *per_token):
 @functools.cache
 def _compiled_terms():
     return torch.compile(_terms)
-
-
-def undecided(u, z_t, alpha_s, alpha_t):
-    """Which tokens of a reverse step depend on the prediction, given the uniform draws that decide it.
-
-    A token stays with a weight of at least alpha_t (1 - alpha_s) / alpha_s whatever is predicted: when its draw falls
-    there, the prediction is not needed.
-
-    Args:
-        u: uniform draws in [0, 1), float64, shape (B, L), the ones handed to :func:`fused_reverse_step`.
-        z_t: noisy tokens, shape (B, L).
-        alpha_s, alpha_t: noise levels of the step's end and start.
-
-    Returns:
-        Booleans of shape (B, L).
-    """
-    keep, draw, uniform = mixture(z_t, alpha_s, alpha_t)
-    return ~_stays(u, keep, draw + uniform)
-
-
-def _stays(u, stay, leave):
-    # In this form rounding keeps the order: a token that stays at the least weight of staying stays at every other.
-    return u * leave < (1 - u) * stay
-
-
-@torch.no_grad()
-def fused_reverse_step(hidden, weight, bias, z_t, alpha_s, alpha_t, generator=None, greedy=False, u=None):
-    """One reverse step from hidden states: the law of :func:`uddm_lib.diffusion.reverse_step`, no (B, L, V) tensor.
-
-    One uniform draw a token chooses among staying, p and uniform, and then, rescaled, the token: logits are computed
-    for tokens that are not bound to stay (:func:`undecided`), a distribution function for those that draw from p.
-
-    Args:
-        hidden: hidden states at (z_t, sigma_t), shape (B, L, D).
-        weight, bias: of the output layer, shapes (V, D) and (V,); the bias may be None.
-        z_t: noisy tokens, shape (B, L).
-        alpha_s, alpha_t: noise levels of the step's end and start, alpha_s >= alpha_t > 0.
-        generator: source of randomness, on the device of ``z_t``.
-        greedy: take the posterior's mode in place of a draw.
-        u: the uniform draws, float64 of shape (B, L), in place of ``generator``.
-
-    Returns:
-        Tokens z_s of shape (B, L).
-
-    Raises:
-        ValueError: if the noise levels are out of range or in the wrong order.
-    """
-    keep, draw, uniform = mixture(z_t, alpha_s, alpha_t)
-    if greedy:
-        asked = draw > keep  # the others stay: p_top - p[z_t] is at most one
-    else:
-        if u is None:
-            u = torch.rand(z_t.shape, generator=generator, device=z_t.device, dtype=torch.float64)
-        asked = ~_stays(u, keep, draw + uniform)
-    per_p_z = len(weight) * level(alpha_t, z_t, "alpha_t")  # weight of staying for each unit of p[z_t]
-    z_s = z_t.clone()
-    rows = asked.nonzero(as_tuple=True)
-    parts = [tensor[rows] for tensor in (z_t, keep, draw, uniform, per_p_z)] + ([] if greedy else [u[rows]])
-    choose = _greedy if greedy else _stochastic
-    chosen = [choose(logits, *(tensor[part] for tensor in parts))
-              for part, logits in _logits_of(hidden[rows], weight, bias)]
-    if chosen:
-        z_s[rows] = torch.cat(chosen)
-    return z_s
-
-
-@torch.no_grad()
-def most_probable(hidden, weight, bias):
-    """The most probable tokens, shape (B, L), of hidden states (B, L, D), from a few logits at a time."""
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    found = [logits.argmax(-1) for _, logits in _logits_of(flat, weight, bias)]
-    return torch.cat(found).view(hidden.shape[:-1])
-
-
-@torch.no_grad()
-def fused_entropy(hidden, weight, bias):
-    """Conditional entropy of the predictions (paper eq. (13)) from hidden states, without a (B, L, V) tensor.
-
-    Args:
-        hidden: hidden states, shape (B, L, D).
-        weight, bias: of the output layer, shapes (V, D) and (V,); the bias may be None.
-
-    Returns:
-        Nats, shape (B, L), float64 for float64 inputs, else float32.
-    """
-    flat = hidden.reshape(-1, hidden.shape[-1])
-    found = [_entropy(logits)[0] for _, logits in _logits_of(flat, weight, bias)]
-    return torch.cat(found).view(hidden.shape[:-1])
-
-
-@torch.no_grad()
-def fused_sharpness(hidden, weight, bias):
-    """Entropy (nats), sum_v p(1 - p), and the largest minus the second largest probability (paper appendix C).
-
-    Arguments as in :func:`fused_entropy`.
-
-    Returns:
-        Shape (3, B, L).
-    """
-    flat, found = hidden.reshape(-1, hidden.shape[-1]), []
-    for _, logits in _logits_of(flat, weight, bias):
-        first, second = logits.topk(2).values.unbind(-1)
-        entropy, e, total = _entropy(logits)
-        curvature = 1 - torch.linalg.vecdot(e, e) / total.square()
-        found.append(torch.stack([entropy, curvature, -torch.expm1(second - first) / total]))
-    return torch.cat(found, -1).view(3, *hidden.shape[:-1])
-
-
-def _entropy(logits):
-    """Entropy (n,) of logits (n, V), which are overwritten; exp(logits - largest); and its sums (n,)."""
-    below = logits.sub_(logits.amax(-1, keepdim=True))
-    e = below.exp()
-    total = e.sum(-1)
-    return total.log() - torch.linalg.vecdot(e, below) / total, e, total
-
-
-def _logits_of(hidden, weight, bias):
-    """Pairs of a slice of the rows of ``hidden`` (n, D) and their logits."""
-    product, work = _dtypes(hidden, weight)
-    weight = weight.to(product) if len(hidden) else weight
-    for part in _pieces(len(hidden), len(weight)):
-        with torch.autocast(hidden.device.type, enabled=False):
-            logits = _logits(hidden[part].to(product), weight, bias, work)
-        yield part, logits
-
-
-def _greedy(logits, z_t, keep, draw, uniform, per_p_z):
-    """The mode of the posterior: z_t or that of p."""
-    e, _, total = _exponentials(logits)
-    p_z = e.gather(-1, z_t[:, None])[:, 0].double() / total[:, 0]
-    p_top = 1 / total[:, 0].double()
-    return torch.where(draw * (p_top - p_z) > keep + per_p_z * p_z, e.argmax(-1), z_t)
-
-
-def _stochastic(logits, z_t, keep, draw, uniform, per_p_z, u):
-    """A draw from the posterior by the uniform draws ``u``."""
-    vocab_size = logits.shape[-1]
-    e, _, total = _exponentials(logits)
-    stay = keep + per_p_z * e.gather(-1, z_t[:, None])[:, 0].double() / total[:, 0]
-    moves = ~_stays(u, stay, draw + uniform)
-    excess = u * (stay + draw + uniform) - stay
-    from_p = moves & (excess < draw)
-    noise = ((excess - draw) / uniform * vocab_size).nan_to_num(0).long().clamp(0, vocab_size - 1)
-    z_s = torch.where(moves, noise, z_t)
-    rows = from_p.nonzero()[:, 0]
-    z_s[rows] = _inverse_cdf(e[rows], (excess / draw)[rows])
-    return z_s
-
-
-def _inverse_cdf(weights, share):
-    """Tokens (k,) at which the distribution functions of ``weights`` (k, V) reach the shares (k,) in [0, 1).
-
-    Two levels, first over blocks of tokens: only (k, V / 256) and (k, 256) sums are in float64.
-    """
-    blocks = torch.nn.functional.pad(weights, (0, -weights.shape[-1] % _BLOCK)).unflatten(-1, (-1, _BLOCK))
-    block, share = _reach(blocks.sum(-1), share)
-    inner, _ = _reach(blocks[torch.arange(len(blocks), device=block.device), block], share)
-    return block * _BLOCK + inner
-
-
-def _reach(mass, share):
-    """Where the cumulated ``mass`` (k, m) first exceeds a share of its sum, and how far into that entry, in [0, 1]."""
-    reached = mass.double().cumsum(-1)
-    # Short of the sum, so that an entry of zero mass is never taken.
-    target = share.clamp(0, 1 - 2**-52)[:, None] * reached[:, -1:]
-    index = torch.searchsorted(reached, target, right=True)
-    size = mass.gather(-1, index).double()
-    return index[:, 0], (1 - (reached.gather(-1, index) - target) / size)[:, 0]
