@@ -289,9 +289,11 @@ def test_the_training_objective_is_the_mean_nelbo():
     model = network()
     z_t, x = torch.randint(3, (2, 4, 2), generator=seeded())
     alpha = torch.tensor([0.2, 0.4, 0.6, 0.8], dtype=torch.float64)
-    loss = _Objective(model)(z_t, x, alpha, -0.999, None)
+    scale = torch.tensor([1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
+    loss = _Objective(model)(z_t, x, alpha, -0.999, scale, None)
     logits = model(z_t, -alpha.log().float()).logits
-    assert gap(loss.detach(), nelbo(logits, z_t, x, alpha, -0.999).mean().detach()) < 1e-6
+    expected = (scale[:, None] * nelbo(logits, z_t, x, alpha, -0.999)).mean()
+    assert gap(loss.detach(), expected.detach()) < 1e-6
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])

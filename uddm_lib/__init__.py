@@ -38,8 +38,9 @@ import importlib
 from importlib import metadata
 
 __all__ = ["attractors", "checkpoints", "data", "devices", "diffusion", "figures", "fused", "hopfield", "model",
-           "options", "oracles", "packing", "parameters", "probes", "released", "results", "sampling", "schedule", "streaming", "summary",
-           "sweeps", "theory", "theory_figures", "tokenization", "trained", "training", "transition"]
+           "options", "oracles", "packing", "parameters", "probes", "released", "results", "sampling", "schedule",
+           "streaming", "summary", "sweeps", "theory", "theory_figures", "tokenization", "trained", "training",
+           "transition"]
 
 try:
     __version__ = metadata.version("uddm-companion")
