@@ -18,7 +18,7 @@ help:
 	@echo "                  PROFILE=$(PROFILE)  which runs/<profile>.yaml; smoke is a quick look"
 	@echo "                  CORES=$(CORES)         notebooks that run at the same time"
 	@echo "make test       run the unit tests, then every notebook against its stored outputs"
-	@echo "make bench      time and memory of our loss and reverse step against the published ones; into benchmarks/results/"
+	@echo "make bench      time and memory of loss, reverse step and entropy against the published ones (15 minutes)"
 	@echo "make clean      remove .venv and caches (results in runs/ and paper_figures/ stay)"
 	@echo
 	@echo "Both set up .venv with the pinned versions of constraints.txt."
@@ -45,6 +45,8 @@ test: .venv/.installed
 bench: .venv/.installed
 	$(RUN) benchmarks/loss.py
 	$(RUN) benchmarks/reverse_step.py
+	$(RUN) benchmarks/entropy.py
+	$(RUN) benchmarks/t_sampling.py
 
 clean:
 	rm -rf .venv .snakemake .pytest_cache .hypothesis .benchmarks *.egg-info

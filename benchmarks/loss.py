@@ -71,7 +71,7 @@ def agreement():
     layer = [part.detach() for part in (model.hidden(rest[0], -rest[2].log().float()), *model.head.parameters())]
 
     def run(loss, dtype):
-        leaves = [part.to(dtype).requires_grad_() for part in layer]
+        leaves = [part.to(dtype, copy=True).requires_grad_() for part in layer]
         value = loss(*leaves, *rest)
         value.backward()
         return value.detach(), *(leaf.grad for leaf in leaves)
