@@ -11,13 +11,14 @@ RUN := .venv/bin/python
 # come out alike on every machine, which the comparison of notebook outputs needs.
 TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
 
-.PHONY: help figures test clean
+.PHONY: help figures test bench clean
 
 help:
 	@echo "make figures    train the models, run the probes and draw the figures in paper_figures/"
 	@echo "                  PROFILE=$(PROFILE)  which runs/<profile>.yaml; smoke is a quick look"
 	@echo "                  CORES=$(CORES)         notebooks that run at the same time"
 	@echo "make test       run the unit tests, then every notebook against its stored outputs"
+	@echo "make bench      time and memory of loss, reverse step and entropy against the published ones (15 minutes)"
 	@echo "make clean      remove .venv and caches (results in runs/ and paper_figures/ stay)"
 	@echo
 	@echo "Both set up .venv with the pinned versions of constraints.txt."
@@ -40,6 +41,12 @@ test: .venv/.installed
 	@$(PYTHON) -m venv .venv
 	@$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
+
+bench: .venv/.installed
+	$(RUN) benchmarks/loss.py
+	$(RUN) benchmarks/reverse_step.py
+	$(RUN) benchmarks/entropy.py
+	$(RUN) benchmarks/t_sampling.py
 
 clean:
 	rm -rf .venv .snakemake .pytest_cache .hypothesis .benchmarks *.egg-info

@@ -25,9 +25,9 @@ def weights(model):
 
 def test_training_memorizes_three_sequences(tmp_path):
     config = UDDMConfig.named("nano", vocab_size=6, length=4, dropout=0.0, adaln_zero=False)
-    options = TrainingOptions(**OPTIONS | dict(steps=400, batch_size=32, log_every=100, checkpoint_every=200))
+    options = TrainingOptions(**OPTIONS | dict(steps=600, batch_size=32, log_every=150, checkpoint_every=300))
     result = train(tmp_path / "run", BLOCKS, BLOCKS, config, options)
-    assert result.log["step"].tolist() == [100, 200, 300, 400]
+    assert result.log["step"].tolist() == [150, 300, 450, 600]
     assert result.log["loss"].min() < 0.6 * result.log["loss"].iloc[0]
     corrupted = torch.tensor([[0, 1, 2, 5], [3, 0, 5, 0], [2, 1, 4, 4]])
     restored = result.model.denoise(corrupted, 0.2).argmax(-1)
@@ -66,14 +66,14 @@ def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout, cu
 
 
 def test_the_gaussian_curriculum_sees_soft_inputs_and_then_tokens(tmp_path, monkeypatch):
-    seen, forward = [], UDDM.forward
+    seen, hidden = [], UDDM.hidden
 
-    def spy(self, input_ids, sigma, mixture=None):
+    def spy(self, z_t, sigma, mixture=None):
         if self.training:
             seen.append((mixture, sigma))
-        return forward(self, input_ids, sigma, mixture)
+        return hidden(self, z_t, sigma, mixture)
 
-    monkeypatch.setattr(UDDM, "forward", spy)
+    monkeypatch.setattr(UDDM, "hidden", spy)
     run(tmp_path / "run", curriculum="gaussian", curriculum_steps=9)
     assert [mixture is not None for mixture, _ in seen] == [True] * 9 + [False] * 3
     (tokens, shares), sigma = seen[0]
@@ -183,15 +183,38 @@ def test_an_epoch_takes_every_block_once():
 
 
 def test_times_are_antithetic():
-    t = sample_times(100, 1e-3, torch.Generator().manual_seed(0))
-    assert t.dtype == torch.float64
+    t, weight = sample_times(100, 1e-3, torch.Generator().manual_seed(0))
+    assert t.dtype == torch.float64 and (weight == 1).all()
     cell = ((t - 1e-3) / (1 - 1e-3) * 100).floor()
     assert cell.tolist() == list(range(100))
+
+
+def test_importance_sampled_times_have_weights_that_undo_their_density():
+    t, weight = sample_times(100_000, 1e-3, torch.Generator().manual_seed(0), "importance")
+    assert 1e-3 <= t.min() < 1.1e-3 and t.max() <= 1
+    for power in (0.0, 1.0, 2.0):  # moments of the uniform law on [1e-3, 1]
+        expected = (1 - 1e-3 ** (power + 1)) / (power + 1) / (1 - 1e-3)
+        assert (weight * t**power).mean().item() == pytest.approx(expected, rel=1e-4)
+    assert (t < 0.25).double().mean().item() == pytest.approx((0.5 - 1e-3**0.5) / (1 - 1e-3**0.5), abs=1e-4)
+
+
+def test_importance_sampling_trains_on_the_same_loss(tmp_path):
+    """One step at a learning rate of nothing: the logged losses estimate the same number, with less variance."""
+    losses = {}
+    for sampling in ("uniform", "importance"):
+        options = OPTIONS | dict(steps=300, batch_size=64, learning_rate=1e-12, log_every=1, checkpoint_every=300)
+        config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0)
+        result = train(tmp_path / sampling, BLOCKS, BLOCKS, config, TrainingOptions(**options, t_sampling=sampling))
+        losses[sampling] = torch.tensor(result.log["loss"].to_numpy())
+    error = torch.stack([loss.var() / len(loss) for loss in losses.values()]).sum().sqrt()
+    assert (losses["uniform"].mean() - losses["importance"].mean()).abs() < 4 * error
+    assert losses["importance"].var() < 0.8 * losses["uniform"].var()
 
 
 @pytest.mark.parametrize("option", [
     {"steps": 0}, {"batch_size": 1.5}, {"learning_rate": -1.0}, {"learning_rate": math.nan}, {"ema_decay": 1.0},
     {"t_min": 0.0}, {"precision": "fp8"}, {"lr_schedule": "step"}, {"warmup_steps": -1}, {"steps": True},
+    {"t_sampling": "best"}, {"curriculum": "other"},
 ])
 def test_bad_options_are_named(option):
     (name, value), = option.items()

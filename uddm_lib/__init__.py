@@ -6,6 +6,8 @@ training -> model -> probe -> table -> figure. Import the modules by name (``fro
 ==============  ======================================================================================
 schedule        noise schedules: alpha_t, sigma_t; the uniform-Gaussian duality
 diffusion       corruption, reverse posterior, NELBO, one reverse step: pure functions
+fused           the NELBO from hidden states, without logits of all tokens
+streaming       the reverse step and entropies, likewise
 oracles         exact denoisers: the memorizer of a training set, the generalizer of a Markov chain
 model           the diffusion transformer as a transformers model, and its named sizes
 sampling        the reverse process from any start
@@ -13,6 +15,7 @@ probes          token recovery, conditional entropy, validation NELBO, novelty
 data            corpora, tokenizers, nested subsets
 packing         text as token blocks
 tokenization    pretrained tokenizers, such as the paper's
+options         how to train
 training        the training loop, resumable
 trained         runs read back for probing
 devices         what the device at hand does well
@@ -34,9 +37,10 @@ theory_figures  its figures
 import importlib
 from importlib import metadata
 
-__all__ = ["attractors", "checkpoints", "data", "devices", "diffusion", "figures", "hopfield", "model", "oracles",
-           "packing", "parameters", "probes", "released", "results", "sampling", "schedule", "summary", "sweeps",
-           "theory", "theory_figures", "tokenization", "trained", "training", "transition"]
+__all__ = ["attractors", "checkpoints", "data", "devices", "diffusion", "figures", "fused", "hopfield", "model",
+           "options", "oracles", "packing", "parameters", "probes", "released", "results", "sampling", "schedule",
+           "streaming", "summary", "sweeps", "theory", "theory_figures", "tokenization", "trained", "training",
+           "transition"]
 
 try:
     __version__ = metadata.version("uddm-companion")

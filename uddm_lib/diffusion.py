@@ -2,12 +2,18 @@
 
 Shapes: B sequences of L tokens from a vocabulary of V. Noise levels (``alpha_t``, ``alpha_s``, ``dalpha_t``)
 are numbers or tensors of shape (), (B,), (B, 1) or (B, L); they are kept in float64 until they meet a large
-tensor. Randomness comes from the ``generator`` alone.
+tensor. Randomness comes from the ``generator`` alone. The functions that never hold a (B, L, V) tensor are in
+:mod:`uddm_lib.fused` and :mod:`uddm_lib.streaming`, and also names of this module.
 """
 
 import torch
 
-__all__ = ["corrupt", "gaussian_latent", "nelbo", "posterior", "reverse_step"]
+from uddm_lib._levels import check_tokens, level, mixture, open_level
+from uddm_lib.fused import fused_loss, fused_nelbo
+from uddm_lib.streaming import fused_entropy, fused_reverse_step, fused_sharpness, most_probable, undecided
+
+__all__ = ["corrupt", "fused_entropy", "fused_loss", "fused_nelbo", "fused_reverse_step", "fused_sharpness",
+           "gaussian_latent", "most_probable", "nelbo", "posterior", "reverse_step", "undecided"]
 
 
 def corrupt(x, alpha_t, vocab_size, generator=None):
@@ -27,8 +33,8 @@ def corrupt(x, alpha_t, vocab_size, generator=None):
     Raises:
         ValueError: if a token or a noise level is outside its range.
     """
-    _check_tokens(x, vocab_size)
-    alpha_t = _level(alpha_t, x, "alpha_t")
+    check_tokens(x, vocab_size)
+    alpha_t = level(alpha_t, x, "alpha_t")
     draw = torch.rand(x.shape, generator=generator, device=x.device, dtype=torch.float64)
     noise = torch.randint(vocab_size, x.shape, generator=generator, device=x.device, dtype=x.dtype)
     return torch.where(draw < 1 - alpha_t, noise, x)
@@ -59,7 +65,7 @@ def gaussian_latent(x, gamma, vocab_size, generator=None, tau=1e-3, keep=16):
     """
     if tau <= 0 or keep < 1:
         raise ValueError(f"tau={tau!r}, keep={keep!r}: tau must be positive, keep at least 1")
-    _check_tokens(x, vocab_size)
+    check_tokens(x, vocab_size)
     gamma = torch.as_tensor(gamma, dtype=torch.float64, device=x.device)
     gamma = (gamma[:, None] if gamma.ndim == 1 else gamma).expand(x.shape)
     signal, noise = torch.sigmoid(-gamma).sqrt(), torch.sigmoid(gamma).sqrt()
@@ -97,8 +103,8 @@ def posterior(p, z_t, alpha_s, alpha_t):
     Raises:
         ValueError: if the noise levels are out of range or in the wrong order.
     """
-    keep, draw, uniform = _mixture(z_t, alpha_s, alpha_t)
-    alpha_t = _level(alpha_t, z_t, "alpha_t")
+    keep, draw, uniform = mixture(z_t, alpha_s, alpha_t)
+    alpha_t = level(alpha_t, z_t, "alpha_t")
     vocab_size = p.shape[-1]
     p_z = p.gather(-1, z_t[..., None])[..., 0]
     stay = vocab_size * alpha_t * p_z + keep
@@ -129,12 +135,7 @@ def nelbo(logits, z_t, x, alpha_t, dalpha_t):
     Raises:
         ValueError: if ``alpha_t`` is not inside (0, 1): at its ends the integrand has no finite value.
     """
-    alpha = _level(alpha_t, x, "alpha_t")
-    if not ((alpha > 0) & (alpha < 1)).all():
-        raise ValueError(f"alpha_t holds {alpha.min():g} to {alpha.max():g}; allowed is 0 < alpha_t < 1")
-    dalpha = torch.as_tensor(dalpha_t, dtype=torch.float64, device=x.device)
-    if dalpha.ndim == 1:
-        dalpha = dalpha[:, None]
+    alpha, dalpha = open_level(alpha_t, dalpha_t, x)
     rest = 1 - alpha
     vocab_size = logits.shape[-1]
     if logits.dtype != torch.float64:
@@ -175,8 +176,8 @@ def reverse_step(logits, z_t, alpha_s, alpha_t, generator=None, greedy=False):
     Returns:
         Tokens z_s of shape (B, L).
     """
-    keep, draw, uniform = _mixture(z_t, alpha_s, alpha_t)
-    alpha_t = _level(alpha_t, z_t, "alpha_t")
+    keep, draw, uniform = mixture(z_t, alpha_s, alpha_t)
+    alpha_t = level(alpha_t, z_t, "alpha_t")
     vocab_size = logits.shape[-1]
     logits = logits if logits.dtype == torch.float64 else logits.float()
     p = logits.softmax(-1)
@@ -193,29 +194,3 @@ def reverse_step(logits, z_t, alpha_s, alpha_t, generator=None, greedy=False):
         z_s[from_p] = torch.multinomial(p[from_p], 1, generator=generator)[:, 0]
     noise = torch.randint(vocab_size, z_t.shape, generator=generator, device=z_t.device, dtype=z_t.dtype)
     return torch.where(u >= stay + draw, noise, z_s)
-
-
-def _mixture(z_t, alpha_s, alpha_t):
-    """Weights, besides V alpha_t p[z_t], of staying, of drawing from p and of drawing uniformly."""
-    alpha_s, alpha_t = _level(alpha_s, z_t, "alpha_s"), _level(alpha_t, z_t, "alpha_t")
-    if not ((alpha_t > 0) & (alpha_s >= alpha_t)).all():
-        raise ValueError("a reverse step needs 0 < alpha_t <= alpha_s; "
-                         f"given alpha_t={alpha_t.min():g}..{alpha_t.max():g}, "
-                         f"alpha_s={alpha_s.min():g}..{alpha_s.max():g}")
-    draw = alpha_s - alpha_t
-    return alpha_t / alpha_s * (1 - alpha_s), draw, draw / alpha_s * (1 - alpha_s)
-
-
-def _check_tokens(x, vocab_size):
-    if x.numel() and not 0 <= x.min() <= x.max() < vocab_size:
-        raise ValueError(f"x holds token ids from {x.min()} to {x.max()}; allowed are 0 to {vocab_size - 1}")
-
-
-def _level(value, tokens, name):
-    """A noise level in float64 that broadcasts against tokens of shape (B, L)."""
-    value = torch.as_tensor(value, dtype=torch.float64, device=tokens.device)
-    if not ((value >= 0) & (value <= 1)).all():
-        raise ValueError(f"{name} holds {value.min():g} to {value.max():g}; allowed is 0 to 1")
-    if value.ndim == 1:
-        value = value[:, None]
-    return value.expand(tokens.shape)

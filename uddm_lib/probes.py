@@ -7,8 +7,8 @@ mask of shape (L,) of the positions that count: the BOS and EOS of packed blocks
 import pandas as pd
 import torch
 
-from uddm_lib.diffusion import corrupt, nelbo
-from uddm_lib.sampling import T_END, restore, trajectory
+from uddm_lib.diffusion import corrupt, fused_entropy, fused_nelbo, fused_sharpness, nelbo
+from uddm_lib.sampling import T_END, has_head, restore, trajectory
 from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = ["conditional_entropy", "corrupt_share", "novelty", "recovery_rates", "reverse_profile", "token_outcomes",
@@ -123,8 +123,11 @@ def conditional_entropy(denoiser, x, t=T_END, generator=None, batch_size=256, sc
     alpha, sigma = schedule.alpha(t), schedule.sigma(t).to(x.device)
     entropies = []
     for chunk in x.split(batch_size):
-        log_p = denoiser.denoise(corrupt(chunk, alpha, denoiser.vocab_size, generator), sigma).log_softmax(-1)
-        entropies.append(-torch.special.xlogy(log_p.exp(), log_p.exp()).sum(-1))
+        z_t = corrupt(chunk, alpha, denoiser.vocab_size, generator)
+        if has_head(denoiser):
+            entropies.append(fused_entropy(denoiser.hidden(z_t, sigma), denoiser.head.weight, denoiser.head.bias))
+        else:
+            entropies.append(torch.special.entr(denoiser.denoise(z_t, sigma).softmax(-1)).sum(-1))
     return torch.cat(entropies)
 
 
@@ -153,10 +156,8 @@ def reverse_profile(denoiser, z_t, start_t=1.0, steps=100, every=1, scored=None,
     for step, (t, state) in enumerate(process):
         if t == 0 or step % every:
             continue
-        p = denoiser.denoise(state, schedule.sigma(t).to(z_t.device))[:, scored].softmax(-1)
-        first, second = p.topk(2).values.unbind(-1)
-        rows.append({"t": t, "entropy": torch.special.entr(p).sum(-1).mean().item(),
-                     "variance": (p * (1 - p)).sum(-1).mean().item(), "gap": (first - second).mean().item()})
+        values = _sharpness(denoiser, state, schedule.sigma(t).to(z_t.device))[..., scored].mean((1, 2)).tolist()
+        rows.append({"t": t, **dict(zip(("entropy", "variance", "gap"), values))})
     return pd.DataFrame(rows)
 
 
@@ -181,8 +182,13 @@ def validation_nelbo(denoiser, x, scored=None, draws=1, seed=1, batch_size=256, 
     for chunk, t in zip(x.repeat(draws, 1).split(batch_size), times.split(batch_size)):
         alpha = schedule.alpha(t)
         z_t = corrupt(chunk, alpha, denoiser.vocab_size, generator)
-        logits = denoiser.denoise(z_t, schedule.sigma(t))
-        values.append(nelbo(logits, z_t, chunk, alpha, schedule.dalpha(t))[:, scored].mean(1))
+        given = z_t, chunk, alpha, schedule.dalpha(t)
+        if has_head(denoiser):
+            head = denoiser.head
+            found = fused_nelbo(denoiser.hidden(z_t, schedule.sigma(t)), head.weight, head.bias, *given)
+        else:
+            found = nelbo(denoiser.denoise(z_t, schedule.sigma(t)), *given)
+        values.append(found[:, scored].mean(1))
     return torch.cat(values).view(draws, len(x)).mean(0)
 
 
@@ -221,6 +227,15 @@ def corrupt_share(x, share, vocab_size, generator=None):
     rank = torch.rand(x.shape, generator=generator, device=x.device).argsort(1).argsort(1)
     shift = torch.randint(1, vocab_size, x.shape, generator=generator, device=x.device)
     return torch.where(rank < round(share * x.shape[1]), (x + shift) % vocab_size, x)
+
+
+def _sharpness(denoiser, z_t, sigma):
+    """Entropy, sum_v p(1 - p) and top-1 minus top-2 of the predictions, shape (3, B, L)."""
+    if has_head(denoiser):
+        return fused_sharpness(denoiser.hidden(z_t, sigma), denoiser.head.weight, denoiser.head.bias)
+    p = denoiser.denoise(z_t, sigma).softmax(-1)
+    first, second = p.topk(2).values.unbind(-1)
+    return torch.stack([torch.special.entr(p).sum(-1), (p * (1 - p)).sum(-1), first - second])
 
 
 def _check_share(share):

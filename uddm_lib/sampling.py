@@ -1,15 +1,17 @@
 """The reverse process from any start: generation, restoration, and the trajectory in between.
 
 Everything here takes a *denoiser*: an object with ``denoise(z_t, sigma) -> logits (B, L, V)`` and a
-``vocab_size``. The trained network is one; exact solutions of known sources are others.
+``vocab_size``. The trained network is one; exact solutions of known sources are others. A denoiser that has
+``hidden(z_t, sigma) -> (B, L, D)`` and ``head``, the linear layer that makes logits of it, is sampled from without
+(B, L, V) tensors, and only asked about the sequences whose next state depends on it.
 """
 
 import torch
 
-from uddm_lib.diffusion import reverse_step
+from uddm_lib.diffusion import fused_reverse_step, most_probable, reverse_step, undecided
 from uddm_lib.schedule import LogLinearSchedule
 
-__all__ = ["T_END", "generate", "restore", "time_grid", "trajectory"]
+__all__ = ["T_END", "generate", "has_head", "restore", "time_grid", "trajectory"]
 
 T_END = 1e-5
 
@@ -61,14 +63,36 @@ def trajectory(denoiser, z_t, start_t=1.0, steps=1000, greedy=False, final_greed
     for i in range(len(times) - 1):
         alpha_t, alpha_s = alphas[i], alphas[i + 1]
         if not greedy or alpha_s - alpha_t > alpha_t * (1 - alpha_s) / alpha_s:
-            logits = denoiser.denoise(z_t, sigmas[i].to(z_t.device))
-            z_t = reverse_step(logits, z_t, alpha_s, alpha_t, generator, greedy)
+            z_t = _step(denoiser, z_t, sigmas[i].to(z_t.device), alpha_s, alpha_t, generator, greedy)
         yield times[i + 1].item(), z_t
-    logits = denoiser.denoise(z_t, sigmas[-1].to(z_t.device))
-    if greedy if final_greedy is None else final_greedy:
-        yield 0.0, logits.argmax(-1)
+    sigma = sigmas[-1].to(z_t.device)
+    if not (greedy if final_greedy is None else final_greedy):
+        yield 0.0, _step(denoiser, z_t, sigma, torch.ones(()), alphas[-1], generator)
+    elif has_head(denoiser):
+        yield 0.0, most_probable(denoiser.hidden(z_t, sigma), denoiser.head.weight, denoiser.head.bias)
     else:
-        yield 0.0, reverse_step(logits, z_t, torch.ones(()), alphas[-1], generator)
+        yield 0.0, denoiser.denoise(z_t, sigma).argmax(-1)
+
+
+def has_head(denoiser):
+    """Whether a denoiser gives hidden states, and a linear layer ``head`` that makes logits of them."""
+    return hasattr(denoiser, "hidden") and hasattr(denoiser, "head")
+
+
+def _step(denoiser, z_t, sigma, alpha_s, alpha_t, generator, greedy=False):
+    """One reverse step; of a network, only for the sequences in which a token is not bound to stay."""
+    if not has_head(denoiser):
+        return reverse_step(denoiser.denoise(z_t, sigma), z_t, alpha_s, alpha_t, generator, greedy)
+    weight, bias = denoiser.head.weight, denoiser.head.bias
+    if greedy:
+        return fused_reverse_step(denoiser.hidden(z_t, sigma), weight, bias, z_t, alpha_s, alpha_t, greedy=True)
+    u = torch.rand(z_t.shape, generator=generator, device=z_t.device, dtype=torch.float64)
+    asked = undecided(u, z_t, alpha_s, alpha_t).any(1)
+    z_s = z_t.clone()
+    if asked.any():
+        some = z_t[asked]
+        z_s[asked] = fused_reverse_step(denoiser.hidden(some, sigma), weight, bias, some, alpha_s, alpha_t, u=u[asked])
+    return z_s
 
 
 def restore(denoiser, z_t, start_t, steps=1000, greedy=False, generator=None, batch_size=256, **options):

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,9 @@ from transformers import get_scheduler
 from uddm_lib import checkpoints
 from uddm_lib.data import check_blocks
 from uddm_lib.devices import bf16_helps, compiled
-from uddm_lib.diffusion import corrupt, gaussian_latent, nelbo
+from uddm_lib.diffusion import corrupt, fused_loss, gaussian_latent
 from uddm_lib.model import UDDM
+from uddm_lib.options import TrainingOptions
 from uddm_lib.probes import validation_nelbo
 from uddm_lib.results import open_run, progress, provenance, read_table, write_table
 from uddm_lib.schedule import LogLinearSchedule, duality_alpha
@@ -31,65 +32,6 @@ __all__ = ["Run", "TrainingOptions", "batch_indices", "sample_times", "train"]
 
 _STATE = "state.safetensors"
 _GAMMA = -3.5, -1.75  # of the Gaussian curriculum, at t = 0 and t = 1
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train; the defaults are the paper's (appendix A), but for the number of steps.
-
-    Args:
-        steps: optimizer steps.
-        batch_size: global batch, in sequences.
-        learning_rate: peak rate of AdamW (betas 0.9, 0.999; eps 1e-8; no weight decay).
-        warmup_steps: steps of linear warm-up.
-        lr_schedule: what follows the warm-up: ``constant_with_warmup`` (paper), ``cosine`` or ``linear`` (to zero).
-        gradient_clip: largest norm of the gradient.
-        ema_decay: decay of the exponential moving average of the weights, in [0, 1).
-        t_min: times are drawn from [t_min, 1]. 1e-3 is the paper's; a larger one spends short runs on the times
-            that carry gradient.
-        curriculum: ``none``, or ``gaussian``: begin with the soft inputs of the Duo paper (appendix B), the argmax of
-            whose Gaussian latents is uniform-state noise of a narrow range of levels.
-        curriculum_steps: steps that the curriculum lasts.
-        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16 under autocast; where the device has no fast
-            ones, training stays in float32 and says so.
-        compile: compile the network with torch.compile; without a working compiler training runs eagerly and says so.
-        seed: seed of everything random.
-        log_every: steps between rows of the log.
-        checkpoint_every: least number of steps between checkpoints, which are made with a row of the log.
-
-    Raises:
-        ValueError: if an option is out of range; the message names it.
-    """
-
-    steps: int = 3000
-    batch_size: int = 512
-    learning_rate: float = 3e-4
-    warmup_steps: int = 2500
-    lr_schedule: str = "constant_with_warmup"
-    gradient_clip: float = 1.0
-    ema_decay: float = 0.9999
-    t_min: float = 1e-3
-    curriculum: str = "none"
-    curriculum_steps: int = 500_000
-    precision: str = "fp32"
-    compile: bool = False
-    seed: int = 1
-    log_every: int = 100
-    checkpoint_every: int = 1000
-
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
-            _require(name, getattr(self, name), lambda v: isinstance(v, int) and v >= 1, "a positive integer")
-        for name in ("warmup_steps", "curriculum_steps", "seed"):
-            _require(name, getattr(self, name), lambda v: isinstance(v, int) and v >= 0, "an integer of at least 0")
-        for name in ("learning_rate", "gradient_clip"):
-            _require(name, getattr(self, name), lambda v: 0 < v < math.inf, "a positive number")
-        _require("ema_decay", self.ema_decay, lambda v: 0 <= v < 1, "in [0, 1)")
-        _require("t_min", self.t_min, lambda v: 0 < v < 1, "in (0, 1)")
-        _require("curriculum", self.curriculum, ("none", "gaussian").__contains__, "one of none, gaussian")
-        _require("precision", self.precision, ("fp32", "bf16").__contains__, "one of fp32, bf16")
-        _require("lr_schedule", self.lr_schedule, ("constant_with_warmup", "cosine", "linear").__contains__,
-                 "one of constant_with_warmup, cosine, linear")
 
 
 class Run(NamedTuple):
@@ -145,6 +87,23 @@ def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=N
     return Run(folder, checkpoints.load(folder / "model"), read_table(folder / "log.csv"))
 
 
+class _Objective(torch.nn.Module):
+    """The loss of a batch as a module, so that data-parallel wrappers see all of a step's forward pass."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.compile_loss = model, False
+
+    def forward(self, z_t, x, alpha_t, dalpha_t, scale, mixture):
+        """Mean NELBO in nats per token, sequences weighed by ``scale`` (B,); ``mixture`` as in :meth:`UDDM.hidden`."""
+        hidden, head = self.model.hidden(z_t, -torch.log(alpha_t).float(), mixture), self.model.head
+        scale = scale[:, None] / x.numel()
+        # The logits of a small vocabulary cost next to nothing, and bfloat16 would blur them.
+        exact = torch.autocast(x.device.type, enabled=False) if len(head.weight) < 1024 else contextlib.nullcontext()
+        with exact:
+            return fused_loss(hidden, head.weight, head.bias, z_t, x, alpha_t, dalpha_t, scale, self.compile_loss)
+
+
 class _Loop:
     """The state of one training run and the loop over its steps."""
 
@@ -159,7 +118,7 @@ class _Loop:
         fused = {"fused": True} if self.device.type in ("cpu", "cuda") else {}
         optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=0.0, **fused)
         self.average = AveragedModel(model.to(self.device), multi_avg_fn=functools.partial(_average, options.ema_decay))
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(_Objective(model), optimizer)
         self.lr = get_scheduler(options.lr_schedule, optimizer, options.warmup_steps, options.steps)
         self.bf16 = options.precision == "bf16" and bf16_helps(self.device)
         self.step, self.rows = self._resume() if (folder / _STATE).is_file() else (0, [])
@@ -169,6 +128,7 @@ class _Loop:
         """Take the steps that are left; returns the rows of the log."""
         options = self.options
         forward = compiled(self.model) if options.compile else self.model
+        self.accelerator.unwrap_model(self.model).compile_loss = forward is not self.model
         self.model.train()
         since, started = self.step, time.perf_counter()
         losses = []
@@ -207,21 +167,24 @@ class _Loop:
         mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         generator = _generator(options.seed, step)
         index = batch_indices(len(self.blocks), options.batch_size, step, options.seed)[mine]
-        t = sample_times(options.batch_size, options.t_min, generator)[mine].to(self.device)
+        t, scale = (part[mine].to(self.device) for part in sample_times(
+            options.batch_size, options.t_min, generator, options.t_sampling))
         x = self.blocks[index.to(self.device)]
         noise = _generator(options.seed, step, 1 + self.accelerator.process_index, self.device)
         z_t, mixture, alpha_t, dalpha_t = self._noisy(x, t, noise, step)
         with _seeded_dropout(self.average.module.config.dropout, options.seed, step, self.accelerator.process_index):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                logits = forward(z_t, -torch.log(alpha_t).float(), mixture).logits
-            loss = nelbo(logits, z_t, x, alpha_t, dalpha_t).mean()
+                loss = forward(z_t, x, alpha_t, dalpha_t, scale, mixture)
             self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
         self.optimizer.step()
         self.lr.step()
         self.optimizer.zero_grad()
-        self.average.update_parameters(self.accelerator.unwrap_model(self.model))
+        self.average.update_parameters(self._network())
         return loss.detach()
+
+    def _network(self):
+        return self.accelerator.unwrap_model(self.model).model
 
     def _noisy(self, x, t, generator, step):
         """What a step shows the network: z_t, the soft input of the curriculum or None; and alpha_t, d alpha_t / dt."""
@@ -239,7 +202,7 @@ class _Loop:
     def _checkpoint(self):
         self.saved = self.step
         if self.accelerator.is_main_process:
-            tensors = {f"model.{k}": v for k, v in self.accelerator.unwrap_model(self.model).state_dict().items()}
+            tensors = {f"model.{k}": v for k, v in self._network().state_dict().items()}
             tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
             tensors |= {f"optimizer.{i}.{k}": v for i, slots in self.optimizer.state_dict()["state"].items()
                         for k, v in slots.items()}
@@ -256,7 +219,7 @@ class _Loop:
         for name, value in parts["optimizer"].items():
             i, key = name.split(".")
             slots.setdefault(int(i), {})[key] = value
-        self.accelerator.unwrap_model(self.model).load_state_dict(parts["model"])
+        self._network().load_state_dict(parts["model"])
         self.average.load_state_dict(parts["average"])
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": slots})
         self.lr.load_state_dict(metadata["lr"])
@@ -276,14 +239,22 @@ def batch_indices(n, batch_size, step, seed):
     return index
 
 
-def sample_times(batch_size, t_min, generator):
-    """Times of a batch, uniform in [t_min, 1] and antithetic: one in each of batch_size equal intervals.
+def sample_times(batch_size, t_min, generator, sampling="uniform"):
+    """Times of a batch in [t_min, 1], antithetic: one in each of batch_size intervals of equal probability.
+
+    The NELBO's integrand varies as t^(-1/2) from draw to draw: where a token was replaced, which has a chance of about
+    t, it is about 1/t. ``importance`` draws times with that density, the least variance for such an integrand.
 
     Returns:
-        float64 tensor of shape (batch_size,).
+        Times, and the weights that make the weighted mean one over uniform times (ones if ``uniform``); float64, of
+        shape (batch_size,).
     """
     jitter = torch.rand(batch_size, generator=generator, dtype=torch.float64)
-    return t_min + (1 - t_min) * (torch.arange(batch_size) + jitter) / batch_size
+    share = (torch.arange(batch_size) + jitter) / batch_size
+    if sampling == "uniform":
+        return t_min + (1 - t_min) * share, torch.ones_like(share)
+    root = t_min**0.5 + (1 - t_min**0.5) * share
+    return root**2, 2 * root / (1 + t_min**0.5)
 
 
 @functools.lru_cache(maxsize=2)  # a step takes from one shuffle or, at its end, two
@@ -311,8 +282,3 @@ def _average(decay, averages, weights, updates):
     """Exponential moving average whose decay warms up with the number of updates, as in the released code."""
     decay = min(decay, (1 + int(updates)) / (10 + int(updates)))
     torch._foreach_lerp_(averages, weights, 1 - decay)
-
-
-def _require(name, value, test, allowed):
-    if isinstance(value, bool) or not test(value):
-        raise ValueError(f"{name}={value!r} is not allowed; it must be {allowed}")

@@ -1,0 +1,90 @@
+"""Loss, forward and backward: the whole model, and from hidden states, against the published formulation.
+
+The published sides and ``nelbo`` (our readable form) are float32. bf16: matrix products in bfloat16 under autocast.
+"""
+
+import functools
+
+import measure
+import published
+import torch
+
+from uddm_lib.diffusion import corrupt, fused_loss, nelbo
+from uddm_lib.model import UDDM, UDDMConfig
+from uddm_lib.schedule import LogLinearSchedule
+
+BATCH, LENGTH, VOCAB = 8, 128, 30_522
+
+
+@functools.cache
+def problem(vocab_size=VOCAB):
+    """The tiny model with an output layer that is not zero, tokens, noise levels."""
+    torch.manual_seed(0)
+    model = UDDM(UDDMConfig.named("tiny", vocab_size=vocab_size, length=LENGTH, dropout=0.0))
+    torch.nn.init.normal_(model.head.weight, std=0.05)
+    generator = torch.Generator().manual_seed(1)
+    t = (torch.arange(BATCH, dtype=torch.float64) + 0.5) / BATCH
+    alpha, dalpha = LogLinearSchedule().alpha(t), LogLinearSchedule().dalpha(t).expand(BATCH)
+    x = torch.randint(vocab_size, (BATCH, LENGTH), generator=generator)
+    return model, (corrupt(x, alpha, vocab_size, generator), x, alpha, dalpha)
+
+
+def plainly(loss):
+    """The loss of logits (B, L, V) as a loss of hidden states."""
+    return lambda hidden, weight, bias, *rest: loss(torch.nn.functional.linear(hidden, weight, bias), *rest).mean()
+
+
+def compiled(*arguments):
+    return fused_loss(*arguments, compile=True)
+
+
+def side(loss, whole, bf16=False, vocab_size=VOCAB):
+    """Prepare the forward and backward pass of the whole model, or from its hidden states."""
+    def prepare():
+        model, (z_t, *rest) = problem(vocab_size)
+        head = model.head
+        sigma = -rest[1].log().float()
+        given = model.hidden(z_t, sigma).detach().requires_grad_()
+
+        def work():
+            model.zero_grad()
+            given.grad = None
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                hidden = model.hidden(z_t, sigma) if whole else given
+                value = loss(hidden, head.weight, head.bias, z_t, *rest)
+            value.backward()
+            return value.detach(), head.weight.grad, head.bias.grad, *([] if whole else [given.grad])
+        return work
+    return prepare
+
+
+def sides(whole):
+    return {"published, fp32": side(plainly(published.nelbo), whole),
+            "nelbo, fp32": side(plainly(nelbo), whole),
+            "fused, fp32": side(fused_loss, whole), "fused, compiled, fp32": side(compiled, whole),
+            "fused, bf16": side(fused_loss, whole, True), "fused, compiled, bf16": side(compiled, whole, True)}
+
+
+def agreement():
+    """Relative distances of value and gradients from float64, from hidden states."""
+    model, rest = problem()
+    layer = [part.detach() for part in (model.hidden(rest[0], -rest[2].log().float()), *model.head.parameters())]
+
+    def run(loss, dtype):
+        leaves = [part.to(dtype, copy=True).requires_grad_() for part in layer]
+        value = loss(*leaves, *rest)
+        value.backward()
+        return value.detach(), *(leaf.grad for leaf in leaves)
+    exact, found = run(fused_loss, torch.float64), {}
+    for name, loss in (("published", plainly(published.nelbo)), ("nelbo", plainly(nelbo)), ("fused", fused_loss)):
+        for part, ours, theirs in zip(("value", "hidden", "weight", "bias"), run(loss, torch.float32), exact):
+            found[f"{name}, fp32, {part}, from float64"] = ((ours - theirs).norm() / theirs.norm()).item()
+    return found
+
+
+if __name__ == "__main__":
+    measure.main("loss", {
+        "whole model": sides(whole=True), "from hidden states": sides(whole=False),
+        "fused, fp32, from hidden states, as V grows": {
+            f"V = {size:,}": side(fused_loss, False, vocab_size=size) for size in (8192, 16_384, 32_768, 65_536)},
+    }, f"forward and backward, tiny, B = {BATCH}, L = {LENGTH}, V = {VOCAB:,}", agreement)

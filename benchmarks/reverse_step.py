@@ -1,0 +1,76 @@
+"""One stochastic reverse step, network included, against a float64 posterior over the vocabulary with Gumbel noise.
+
+Three steps: the last (every token depends on the prediction), the middle one of 20, and the middle one of 1,000 (the
+paper's grid), where most tokens stay whatever is predicted: their logits, and with ``trajectory`` the network's
+answer for sequences made of such tokens alone, are not computed.
+"""
+
+import functools
+
+import measure
+import published
+import torch
+
+from uddm_lib.diffusion import fused_reverse_step, reverse_step
+from uddm_lib.model import UDDM, UDDMConfig
+from uddm_lib.sampling import _step, time_grid
+from uddm_lib.schedule import LogLinearSchedule
+
+BATCH, LENGTH, VOCAB = 8, 128, 30_522
+
+
+@functools.cache
+def problem():
+    torch.manual_seed(0)
+    model = UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.05)
+    return model, torch.randint(VOCAB, (BATCH, LENGTH), generator=torch.Generator().manual_seed(1))
+
+
+def levels(steps):
+    """(alpha_s, alpha_t, sigma_t) of the middle step of a grid; of the noise removal at its end without ``steps``."""
+    schedule = LogLinearSchedule()
+    if steps is None:
+        return torch.ones((), dtype=torch.float64), schedule.alpha(1e-5), schedule.sigma(1e-5)
+    t, s = time_grid(steps)[steps // 2:steps // 2 + 2]
+    return schedule.alpha(s), schedule.alpha(t), schedule.sigma(t)
+
+
+def of_logits(step):
+    return lambda model, z_t, sigma, *rest: step(model.denoise(z_t, sigma), z_t, *rest)
+
+
+def fused(model, z_t, sigma, *rest):
+    return fused_reverse_step(model.hidden(z_t, sigma), model.head.weight, model.head.bias, z_t, *rest)
+
+
+def network(model, z_t, sigma, *rest):
+    return model.hidden(z_t, sigma)
+
+
+def side(step, steps, bf16=False):
+    def prepare():
+        model, z_t = problem()
+        alpha_s, alpha_t, sigma = levels(steps)
+        generator = torch.Generator().manual_seed(2)
+
+        @torch.inference_mode()
+        def work():
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                return step(model, z_t, sigma, alpha_s, alpha_t, generator)
+        return work
+    return prepare
+
+
+def sides(steps):
+    return {"published, fp32 and fp64": side(of_logits(published.reverse_step), steps),
+            "reverse_step, fp32": side(of_logits(reverse_step), steps),
+            "fused, fp32": side(fused, steps), "fused, bf16": side(fused, steps, True),
+            "trajectory, fp32": side(_step, steps), "trajectory, bf16": side(_step, steps, True),
+            "network alone, fp32": side(network, steps), "network alone, bf16": side(network, steps, True)}
+
+
+if __name__ == "__main__":
+    measure.main("reverse_step", {
+        "noise removal at the end": sides(None), "middle step of 20": sides(20), "middle step of 1,000": sides(1000),
+    }, f"tiny, B = {BATCH}, L = {LENGTH}, V = {VOCAB:,}")

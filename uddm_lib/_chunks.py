@@ -1,0 +1,49 @@
+"""Logits of a few tokens at a time, for the functions that never hold a (B, L, V) tensor."""
+
+import torch
+
+ENTRIES = 2**22  # logits held at once: 16 MiB in float32, some 137 tokens at V = 30,522
+
+
+def dtypes(hidden, weight):
+    """Dtypes of the matrix products and of what follows them."""
+    kind = hidden.device.type
+    product = torch.promote_types(hidden.dtype, weight.dtype)
+    if torch.is_autocast_enabled(kind) and product == torch.float32:
+        product = torch.get_autocast_dtype(kind)
+    return product, torch.promote_types(product, torch.float32)
+
+
+def pieces(n, vocab_size):
+    """Slices of n tokens, of nearly equal lengths, that hold at most ``ENTRIES`` logits each."""
+    count = -(-n // max(ENTRIES // vocab_size, 1))
+    size = -(-n // max(count, 1))
+    return [slice(start, min(start + size, n)) for start in range(0, n, max(size, 1))]
+
+
+def logits_at(h, weight, bias, work):
+    """Logits (n, V) in the dtype ``work``, from products in the inputs' own."""
+    if h.dtype == work:
+        return h @ weight.T if bias is None else torch.addmm(bias.to(work), h, weight.T)
+    if h.is_cuda:
+        logits = torch.mm(h, weight.T, out_dtype=work)
+    else:
+        logits = h @ weight.T  # here rounded to the products' dtype: CPUs have no other kernel
+    return logits.to(work) if bias is None else logits + bias.to(work)
+
+
+def exponentials(logits):
+    """exp(logits - largest), in place of the logits; the largest (n, 1); and the sums (n, 1)."""
+    top = logits.amax(-1, keepdim=True)
+    e = logits.sub_(top).exp_()
+    return e, top, e.sum(-1, keepdim=True)
+
+
+def logits_of(hidden, weight, bias):
+    """Pairs of a slice of the rows of ``hidden`` (n, D) and their logits."""
+    product, work = dtypes(hidden, weight)
+    weight = weight.to(product) if len(hidden) else weight
+    for part in pieces(len(hidden), len(weight)):
+        with torch.autocast(hidden.device.type, enabled=False):
+            logits = logits_at(hidden[part].to(product), weight, bias, work)
+        yield part, logits
