@@ -2,6 +2,7 @@
 
 PROFILE   ?= laptop
 CORES     ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+THREADS   ?= 0
 PYTHON    ?= python3
 PIP_FLAGS ?=
 EXTRAS    ?= test
@@ -16,7 +17,8 @@ TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
 help:
 	@echo "make figures    train the models, run the probes and draw the figures in paper_figures/"
 	@echo "                  PROFILE=$(PROFILE)  which runs/<profile>.yaml; smoke is a quick look"
-	@echo "                  CORES=$(CORES)         notebooks that run at the same time"
+	@echo "                  CORES=$(CORES)         processor cores to use"
+	@echo "                  THREADS=$(THREADS)       threads a notebook; 0: what a measurement finds faster"
 	@echo "make test       run the unit tests, then every notebook against its stored outputs"
 	@echo "make bench      time and memory of loss, reverse step and entropy against the published ones (15 minutes)"
 	@echo "make clean      remove .venv and caches (results in runs/ and paper_figures/ stay)"
@@ -27,7 +29,7 @@ help:
 	@echo "  EXTRAS=$(EXTRAS)          what to install besides; vocabularies adds those of the paper's tokenizers, for tests"
 
 figures: .venv/.installed
-	@$(RUN) runs/sweep.py "$(PROFILE)" --cores $(CORES)
+	@$(RUN) runs/sweep.py "$(PROFILE)" --cores $(CORES) --threads $(THREADS)
 
 test: .venv/.installed
 	$(TEST) tests
@@ -43,10 +45,7 @@ test: .venv/.installed
 	@touch $@
 
 bench: .venv/.installed
-	$(RUN) benchmarks/loss.py
-	$(RUN) benchmarks/reverse_step.py
-	$(RUN) benchmarks/entropy.py
-	$(RUN) benchmarks/t_sampling.py
+	$(RUN) benchmarks/claims.py
 
 clean:
 	rm -rf .venv .snakemake .pytest_cache .hypothesis .benchmarks *.egg-info

@@ -14,9 +14,9 @@ SEQUENCES, LENGTH, VOCAB, T = 64, 128, 30_522, 1e-5
 @functools.cache
 def problem():
     torch.manual_seed(0)
-    model = UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval()
+    model = UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval().to(measure.DEVICE)
     torch.nn.init.normal_(model.head.weight, std=0.05)
-    return model, torch.randint(VOCAB, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1))
+    return model, torch.randint(VOCAB, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1)).to(measure.DEVICE)
 
 
 class Logits:
@@ -40,7 +40,7 @@ def side(entropy, bf16=False):
         model, x = problem()
 
         def work():
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.autocast(measure.DEVICE.type, torch.bfloat16, enabled=bf16):
                 return entropy(model, x)
         return work
     return prepare

@@ -1,7 +1,8 @@
 """Side by side timing, and peak memory of each side in its own process; results as JSON with the machine's description.
 
 A benchmark is a script with groups of named sides, each a function that prepares a problem and returns the piece of
-work to repeat. Run plainly it measures all sides; ``--only GROUP/SIDE`` runs one and prints its extra memory.
+work to repeat. Run plainly it measures all sides; ``--only GROUP/SIDE`` runs one and prints its extra memory. It runs
+on the GPU where there is one, at the paper's batch, else on the CPU; ``BENCH_DEVICE`` overrides.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+DEVICE = torch.device(os.environ.get("BENCH_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
+GPU = DEVICE.type == "cuda"
 
 
 def alternating(works, repeats):
@@ -28,19 +31,33 @@ def alternating(works, repeats):
     seconds = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
+            wait()
             started = time.perf_counter()
             work()
+            wait()
             seconds[name].append(time.perf_counter() - started)
     return seconds
 
 
-def extra_mib(work):
-    """Memory that a piece of work needs for its duration, in MiB (Linux): its peak above what it leaves behind.
+def wait():
+    """Let a GPU finish what it was given."""
+    if GPU:
+        torch.cuda.synchronize()
 
-    The first run is not measured: it loads code, compiles, and leaves gradients.
+
+def extra_mib(work):
+    """Memory that a piece of work needs for its duration, in MiB: its peak above what it leaves behind.
+
+    The first run is not measured: it loads code, compiles, and leaves gradients. On a CPU (Linux) it is the process's
+    resident memory.
     """
     work()
     gc.collect()
+    if GPU:
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
     ctypes.CDLL(None).malloc_trim(0)  # what is free but kept by the allocator would count as left behind
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
@@ -60,7 +77,7 @@ def machine():
     about = {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(),
              "threads": torch.get_num_threads(), "capability": torch.backends.cpu.get_cpu_capability(),
              "torch": torch.__version__, "python": platform.python_version(), "load": list(os.getloadavg()),
-             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+             "gpu": torch.cuda.get_device_name() if GPU else None, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
                             cwd=Path(__file__).parent)
     return about | {"commit": commit.stdout.strip() or None}
@@ -86,6 +103,7 @@ def main(name, groups, about, agreement=dict):
     if options.only:
         print(extra_mib(sides[options.only]()))
         return
+    name += "-gpu" if GPU else ""
     record = {"benchmark": name, "about": about, "repeats": options.repeats, "machine": machine(), "rows": []}
     for group, parts in groups.items():
         seconds = alternating({side: prepare() for side, prepare in parts.items()}, options.repeats)
@@ -104,8 +122,10 @@ def main(name, groups, about, agreement=dict):
 def _apart(side, threads):
     """Extra memory of a side in a process of its own."""
     script = sys.modules["__main__"].__file__
+    # glibc adapts what it keeps for itself; told not to, resident memory is what tensors hold.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
     done = subprocess.run([sys.executable, script, "--only", side, "--threads", str(threads)], check=True,
-                          stdout=subprocess.PIPE, text=True)
+                          stdout=subprocess.PIPE, text=True, env=environment)
     return float(done.stdout.split()[-1])
 
 

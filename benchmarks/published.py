@@ -4,18 +4,22 @@ import torch
 
 
 def nelbo(logits, z_t, x, alpha_t, dalpha_t):
-    """Paper eq. (3) as it stands, float32: per token (B, L), from tensors over the vocabulary."""
+    """Paper eq. (3), float32, per token (B, L), in the form the released code takes: only xbar_theta is over V.
+
+    sum_j (xbar_j / xbar_z) log(xbar_theta_z xbar_j / (xbar_theta_j xbar_z)), with xbar_j = 1 - alpha_t but at x, needs the
+    sum of log xbar_theta_j and single entries. (Every term over V, one-hot x included, takes about twice as long.)
+    """
     p = logits.float().log_softmax(-1).exp()
     vocab_size = p.shape[-1]
-    alpha_t, dalpha_t = alpha_t.float()[:, None, None], dalpha_t.float()[:, None]
-    one_hot = torch.nn.functional.one_hot(x, vocab_size).to(p.dtype)
-    xbar = vocab_size * alpha_t * one_hot + 1 - alpha_t
-    xbar_theta = vocab_size * alpha_t * p + 1 - alpha_t
-    xbar_z = xbar.gather(-1, z_t[..., None])
-    theta_z = xbar_theta.gather(-1, z_t[..., None])
-    terms = xbar / xbar_z * (theta_z.log() - xbar_theta.log() + xbar.log() - xbar_z.log())
-    return dalpha_t / (vocab_size * alpha_t[..., 0]) * (
-        vocab_size / xbar_z[..., 0] - vocab_size / theta_z[..., 0] - terms.sum(-1))
+    alpha_t, dalpha_t = alpha_t.float()[:, None], dalpha_t.float()[:, None]
+    rest, kept = 1 - alpha_t, vocab_size * alpha_t
+    xbar_theta = kept[..., None] * p + rest[..., None]
+    theta_z = xbar_theta.gather(-1, z_t[..., None])[..., 0]
+    theta_x = xbar_theta.gather(-1, x[..., None])[..., 0]
+    xbar_z = kept * (z_t == x) + rest
+    own = (vocab_size - 1) * rest * rest.log() + (kept + rest) * (kept + rest).log()
+    cross = vocab_size * (theta_z.log() - xbar_z.log()) - rest * xbar_theta.log().sum(-1) - kept * theta_x.log()
+    return dalpha_t / kept * (vocab_size / xbar_z - vocab_size / theta_z - (cross + own) / xbar_z)
 
 
 def reverse_step(logits, z_t, alpha_s, alpha_t, generator):
@@ -27,5 +31,5 @@ def reverse_step(logits, z_t, alpha_s, alpha_t, generator):
     p_z = p.gather(-1, z_t[..., None])
     posterior = (vocab_size * alpha_t * p * one_hot + (ratio - alpha_t) * one_hot + (alpha_s - alpha_t) * p
                  + (1 - ratio) * (1 - alpha_s) / vocab_size) / (vocab_size * alpha_t * p_z + 1 - alpha_t)
-    noise = torch.rand(posterior.shape, generator=generator, dtype=torch.float64)
+    noise = torch.rand(posterior.shape, generator=generator, dtype=torch.float64, device=posterior.device)
     return (posterior / (1e-10 - (noise + 1e-10).log())).argmax(-1)

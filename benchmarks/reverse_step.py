@@ -16,15 +16,15 @@ from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.sampling import _step, time_grid
 from uddm_lib.schedule import LogLinearSchedule
 
-BATCH, LENGTH, VOCAB = 8, 128, 30_522
+BATCH, LENGTH, VOCAB = 512 if measure.GPU else 8, 128, 30_522
 
 
 @functools.cache
 def problem():
     torch.manual_seed(0)
-    model = UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval()
+    model = UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval().to(measure.DEVICE)
     torch.nn.init.normal_(model.head.weight, std=0.05)
-    return model, torch.randint(VOCAB, (BATCH, LENGTH), generator=torch.Generator().manual_seed(1))
+    return model, torch.randint(VOCAB, (BATCH, LENGTH), generator=torch.Generator().manual_seed(1)).to(measure.DEVICE)
 
 
 def levels(steps):
@@ -52,11 +52,11 @@ def side(step, steps, bf16=False):
     def prepare():
         model, z_t = problem()
         alpha_s, alpha_t, sigma = levels(steps)
-        generator = torch.Generator().manual_seed(2)
+        generator = torch.Generator(measure.DEVICE).manual_seed(2)
 
         @torch.inference_mode()
         def work():
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            with torch.autocast(measure.DEVICE.type, torch.bfloat16, enabled=bf16):
                 return step(model, z_t, sigma, alpha_s, alpha_t, generator)
         return work
     return prepare

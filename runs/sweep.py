@@ -3,7 +3,8 @@
     python runs/sweep.py laptop --cores 2
 
 It checks the profile before anything starts, lets Snakemake run what is missing or out of date, and says
-where the figures are. Further arguments go to Snakemake. Called again, it continues where it stopped.
+where the figures are. The cores are shared out among the notebooks as a measurement says (workers.py). Further
+arguments go to Snakemake. Called again, it continues where it stopped.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import ledger
 import profiles
+import workers
 from profiles import ROOT
 
 SNAKEMAKE = ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input",
@@ -25,12 +27,14 @@ SNAKEMAKE = ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", 
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("profile", help="name of a YAML file in runs/")
-    parser.add_argument("--cores", type=int, default=2, help="notebooks that run at the same time")
+    parser.add_argument("--cores", type=int, default=2, help="processor cores to use")
+    parser.add_argument("--threads", type=int, default=0, help="threads a notebook; 0: what a measurement finds faster")
     options, further = parser.parse_known_args(arguments)
     folder = ROOT / "runs" / options.profile
     try:
         plan = profiles.jobs(options.profile)
         _check_folder(folder, plan)
+        threads = _threads(plan, options)
     except profiles.ProfileError as error:
         return f"make figures: {error}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +43,7 @@ def main(arguments=None):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return f"make figures: another sweep of profile {options.profile} is running"
-        return _run(options.profile, options.cores, folder, further, lock)
+        return _run(options.profile, options.cores, threads, folder, further, lock)
 
 
 def _check_folder(folder, plan):
@@ -54,10 +58,18 @@ def _check_folder(folder, plan):
     profiles.check_names_of([job for target, job in plan.items() if Path(target).parent.name not in present])
 
 
-def _run(profile, cores, folder, further, lock):
+def _threads(plan, options):
+    """Threads for each notebook."""
+    if options.cores < 1 or not 0 <= options.threads <= options.cores:
+        raise profiles.ProfileError(f"cores={options.cores}, threads={options.threads}: cores must be at least 1, "
+                                    "threads from 1 to as many as there are cores, or 0 to measure")
+    return options.threads or workers.threads_each(plan, options.cores)
+
+
+def _run(profile, cores, threads, folder, further, lock):
     start, log = time.time(), folder / "snakemake.log"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "runs" / "Snakefile"), "--config",
-               f"profile={profile}", "--cores", str(cores), *SNAKEMAKE, *further]
+               f"profile={profile}", f"threads={threads}", "--cores", str(cores), *SNAKEMAKE, *further]
     figures = ROOT / "paper_figures" / profile
     if not any(figures.glob("*.png")):
         command += ["--forcerun", "scaling"]

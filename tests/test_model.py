@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
 from uddm_lib.model import SIZES, UDDM, UDDMConfig
@@ -115,3 +116,15 @@ def test_unknown_size_lists_the_known_ones():
 def test_sequences_longer_than_the_model_are_refused():
     with pytest.raises(ValueError, match="7 tokens do not fit a model of length 6"):
         UDDM(small()).denoise(torch.zeros(1, 7, dtype=torch.long), 0.1)
+
+
+@pytest.mark.parametrize("size, length", [("pico", 6), ("nano", 40)])
+def test_forward_flops_are_those_of_the_matrix_products(size, length):
+    config = UDDMConfig.named(size, vocab_size=300, length=length, dropout=0.0)
+    model, x = UDDM(config), torch.zeros(8, length, dtype=torch.long)
+    with FlopCounterMode(display=False) as counter:
+        model(x, 0.5)
+    # Once a sequence: what makes the modulations of the noise level.
+    linear = [config.cond_dim * (6 * config.n_blocks + 2) * config.hidden_size,
+              config.cond_dim * (config.frequency_embedding_size + config.cond_dim)]
+    assert counter.get_total_flops() == 8 * (length * config.forward_flops + 2 * sum(linear))

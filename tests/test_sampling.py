@@ -1,6 +1,10 @@
+import io
+
 import pytest
 import torch
+from tqdm import tqdm
 
+from uddm_lib import probes, sampling
 from uddm_lib.sampling import T_END, generate, restore, time_grid, trajectory
 
 
@@ -82,3 +86,23 @@ def test_bad_arguments_are_named(arguments, message):
 def test_generate_refuses_no_sequences():
     with pytest.raises(ValueError, match="n=0"):
         generate(Knows(torch.tensor([1, 2])), 0, 2)
+
+
+def test_one_bar_counts_every_step_of_every_sequence(monkeypatch):
+    """Over batches that do not divide the sequences, over levels, and over steps that are skipped."""
+    bars = []
+
+    class Bar(tqdm):
+        def __init__(self, **options):
+            super().__init__(**options | {"disable": False, "file": io.StringIO()})
+            bars.append((self, options["disable"]))
+
+    for module in (sampling, probes):
+        monkeypatch.setattr(module, "tqdm", Bar)
+    x = torch.zeros(5, 3, dtype=torch.long)
+    denoiser = Knows(x[0])
+    generate(denoiser, 5, 3, steps=10, batch_size=2, show_progress=True)
+    probes.token_recovery(denoiser, x, [0.1, 0.5, 1.0], steps=10, batch_size=2, show_progress=True)
+    probes.token_recovery(denoiser, x, [0.1, 0.5], steps=10, greedy=True, batch_size=2)
+    assert [bar.n for bar, _ in bars] == [bar.total for bar, _ in bars] == [55, 5 * (2 + 6 + 11), 2 * 55]
+    assert [disabled for _, disabled in bars] == [False, False, True]

@@ -298,7 +298,7 @@ def test_durations_in_words(runs):
 @pytest.mark.slow
 def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     def sweep():
-        return finish(call(checkout, "runs/sweep.py", "tiny", "--cores", "2"))
+        return finish(call(checkout, "runs/sweep.py", "tiny", "--cores", "2", "--threads", "1"))
 
     folder = checkout / "runs" / "tiny"
     (checkout / "fail-2").touch()
@@ -310,7 +310,7 @@ def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
 
     (checkout / "fail-2").unlink()
     (checkout / "wait").touch()
-    killed = call(checkout, "runs/sweep.py", "tiny", "--cores", "2", start_new_session=True)
+    killed = call(checkout, "runs/sweep.py", "tiny", "--cores", "2", "--threads", "1", start_new_session=True)
     running = folder / "markov-pico-n000002" / ".02_training.running.ipynb"
     while not running.exists():
         time.sleep(0.1)

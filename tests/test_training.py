@@ -167,9 +167,21 @@ def test_bfloat16_trains_too(tmp_path, monkeypatch):
     assert not torch.equal(weights(result.model), weights(run(tmp_path / "fp32").model))
 
 
+def test_the_log_holds_the_share_of_the_measured_matrix_product_rate(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "matmul_rate", lambda device, dtype: 3e9)
+    result = run(tmp_path / "run")
+    per_token = 3 * result.model.config.forward_flops
+    assert result.log["mfu"].tolist() == pytest.approx((result.log["tokens_per_second"] * per_token / 3e9).tolist())
+    assert f"float32: at most {3e9 / per_token:,.0f} tokens/s for this model" in capsys.readouterr().out
+
+
+def test_the_rate_of_matrix_products_is_measured():
+    rates = [devices.matmul_rate(torch.device("cpu"), shape=(256, 256, 256)) for _ in range(2)]
+    assert all(1e8 < rate < 1e14 for rate in rates)  # any processor of the last decades
+
+
 def test_where_bfloat16_is_slow_training_stays_in_float32_and_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(devices.timeit, "repeat", lambda product, number, repeat: [
-        2.0 if product().dtype == torch.bfloat16 else 1.0])
+    monkeypatch.setattr(devices, "matmul_rate", lambda device, dtype, shape: 1.0 if dtype == torch.bfloat16 else 2.0)
     result = run(tmp_path / "run", precision="bf16")
     assert "bfloat16 is not faster than float32 on this cpu device" in capsys.readouterr().out
     assert torch.equal(weights(result.model), weights(run(tmp_path / "fp32").model))

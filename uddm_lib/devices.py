@@ -1,20 +1,44 @@
-"""What the device at hand does well: fast bfloat16 products, a compiler for torch.compile."""
+"""What the device at hand does well: its rate of matrix products, fast bfloat16, a compiler for torch.compile."""
 
-import timeit
+import statistics
+import time
 
 import torch
 
-__all__ = ["bf16_helps", "compiled"]
+__all__ = ["bf16_helps", "compiled", "matmul_rate"]
+
+
+def matmul_rate(device, dtype=torch.float32, shape=(2048, 1024, 1024), repeats=5):
+    """Floating-point operations per second of a matrix product on ``device``, measured with PyTorch's current threads.
+
+    Args:
+        device: a torch.device.
+        dtype: of the matrices.
+        shape: (m, k, n) of the product (m, k) @ (k, n).
+        repeats: products timed one by one, of which the median counts.
+    """
+    m, k, n = shape
+    a, b = torch.ones(m, k, dtype=dtype, device=device), torch.ones(k, n, dtype=dtype, device=device)
+    seconds = []
+    for _ in range(repeats + 1):
+        _wait(device)
+        started = time.perf_counter()
+        a @ b
+        _wait(device)
+        seconds.append(time.perf_counter() - started)
+    return 2 * m * k * n / statistics.median(seconds[1:])  # the first loads the kernel
+
+
+def _wait(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def bf16_helps(device):
     """Whether matrix products in bfloat16 are faster than in float32; says so if not (on some CPUs, much slower)."""
     if device.type == "cpu":
-        seconds = []
-        for dtype in (torch.float32, torch.bfloat16):
-            a, b = torch.ones(2048, 128, dtype=dtype), torch.ones(128, 512, dtype=dtype)
-            seconds.append(min(timeit.repeat(lambda a=a, b=b: a @ b, number=3, repeat=5)))
-        helps = seconds[1] < seconds[0]
+        shape = 2048, 128, 512  # of a small network's layers
+        helps = matmul_rate(device, torch.bfloat16, shape) > matmul_rate(device, torch.float32, shape)
     else:
         helps = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if not helps:

@@ -123,7 +123,7 @@ def nelbo(logits, z_t, x, alpha_t, dalpha_t):
     average over t, z_t and x, summed over positions.
 
     Args:
-        logits: predictions, shape (B, L, V); computed in float32 at least, whatever their dtype.
+        logits: predictions, shape (B, L, V); computed in float64, whatever their dtype.
         z_t: noisy tokens, shape (B, L).
         x: clean tokens, shape (B, L).
         alpha_t: noise level in (0, 1).
@@ -138,13 +138,11 @@ def nelbo(logits, z_t, x, alpha_t, dalpha_t):
     alpha, dalpha = open_level(alpha_t, dalpha_t, x)
     rest = 1 - alpha
     vocab_size = logits.shape[-1]
-    if logits.dtype != torch.float64:
-        logits = logits.float()
-    log_p = logits.log_softmax(-1)
+    log_p = logits.double().log_softmax(-1)
     ratio = vocab_size * alpha / rest
-    sum_u = torch.log1p(ratio[..., None].to(log_p.dtype) * log_p.exp()).sum(-1).double()
-    log_p_z = log_p.gather(-1, z_t[..., None])[..., 0].double()
-    log_p_x = log_p.gather(-1, x[..., None])[..., 0].double()
+    sum_u = torch.log1p(ratio[..., None] * log_p.exp()).sum(-1)
+    log_p_z = log_p.gather(-1, z_t[..., None])[..., 0]
+    log_p_x = log_p.gather(-1, x[..., None])[..., 0]
     u_z, u_x = torch.log1p(ratio * log_p_z.exp()), torch.log1p(ratio * log_p_x.exp())
     same = z_t == x
 
@@ -156,7 +154,7 @@ def nelbo(logits, z_t, x, alpha_t, dalpha_t):
     cross = vocab_size * u_z - vocab_size * alpha * u_x - rest * sum_u
     own = torch.where(same, -(vocab_size - 1) * rest * top, (vocab_size * alpha + rest) * top)
     value = dalpha / (vocab_size * alpha) * (fractions - (cross + own) / xbar_z)
-    return value.to(log_p.dtype)
+    return value.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def reverse_step(logits, z_t, alpha_s, alpha_t, generator=None, greedy=False):

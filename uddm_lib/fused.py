@@ -25,7 +25,8 @@ from uddm_lib._levels import open_level
 
 __all__ = ["fused_loss", "fused_nelbo"]
 
-_CACHED = 2**20   # of them at work at once where nothing is compiled: temporaries that stay in a CPU's cache
+_SMALL = 1024     # a vocabulary whose logits cost next to nothing: float64, and no products in bfloat16
+_CACHED = 2**20   # logits at work at once where nothing is compiled: temporaries that stay in a CPU's cache
 
 
 @torch.compiler.disable  # a loop over tokens that a compiler would unroll
@@ -36,7 +37,9 @@ def fused_nelbo(hidden, weight, bias, z_t, x, alpha_t, dalpha_t, compile=False):
     sum is all that is wanted, as in training, :func:`fused_loss` saves that.
 
     Matrix products are in the inputs' dtype, or in bfloat16 under a bfloat16 autocast; all else is in float32 at
-    least. The noise levels are read once (on a GPU: one synchronisation a call, none in the loop over tokens).
+    least. Below 1,024 tokens of vocabulary there is nothing to save: products are in float32 at least, all else in
+    float64, since at small V alpha_t what is left of the logarithms' sum is far smaller than its terms. The noise
+    levels are read once (on a GPU: one synchronisation a call, none in the loop over tokens).
 
     Args:
         hidden: hidden states, shape (B, L, D).
@@ -100,8 +103,12 @@ def _plan(hidden, weight, z_t, x, alpha_t, dalpha_t, compile):
     ratio = vocab_size * alpha / (1 - alpha)
     same = z_t == x
     slope = dalpha / (vocab_size * alpha) / torch.where(same, 1 + ratio, 1.0)
+    product, work = _chunks.dtypes(hidden, weight)
+    if vocab_size < _SMALL:
+        given = torch.promote_types(hidden.dtype, weight.dtype)
+        product, work = torch.promote_types(given, torch.float32), torch.float64
     return _Plan(torch.stack([z_t, x], -1).view(-1, 2), alpha.reshape(-1), ratio.view(-1), slope.view(-1),
-                 same.view(-1), vocab_size, *_chunks.dtypes(hidden, weight), compile)
+                 same.view(-1), vocab_size, product, work, compile)
 
 
 class _PerToken(torch.autograd.Function):
@@ -160,8 +167,9 @@ def _sweep(hidden, weight, bias, plan, scale=None, needs=(False, False, False)):
             values[part] = terms(logits, *(tensor[part] for tensor in plan[:5]), None if scale is None else scale[part])
             if scale is not None:
                 _accumulate(gradients, part, logits.to(plan.product), h, weight)
-    return values, [None if gradient is None else gradient.to(dtype)
-                    for gradient, dtype in zip(gradients, given_dtypes)]
+    given = torch.promote_types(plan.product, torch.float32)
+    return values.to(given), [None if gradient is None else gradient.to(dtype)
+                              for gradient, dtype in zip(gradients, given_dtypes)]
 
 
 def _accumulate(gradients, part, g, h, weight):

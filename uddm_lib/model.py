@@ -68,6 +68,16 @@ class UDDMConfig(PreTrainedConfig):
             raise ValueError(f"dropout={dropout} is outside [0, 1)")
         super().__init__(**kwargs)
 
+    @property
+    def forward_flops(self):
+        """Floating-point operations per token of a forward pass's matrix products; training takes three times as many.
+
+        As model FLOPs utilization counts them (Chowdhery et al. 2022, appendix B): linear layers and attention over
+        ``length`` tokens. What is computed once a sequence, the modulations, is left out.
+        """
+        block = (4 + 2 * self.mlp_ratio) * self.hidden_size**2 + 2 * self.length * self.hidden_size
+        return 2 * (self.n_blocks * block + self.hidden_size * self.vocab_size)
+
     @classmethod
     def named(cls, size, vocab_size, length, **changes):
         """Configuration of a named size: tiny, small, medium (paper table 1) or a smaller one for CPUs.

@@ -6,16 +6,18 @@ mask of shape (L,) of the positions that count: the BOS and EOS of packed blocks
 
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
 from uddm_lib.diffusion import corrupt, fused_entropy, fused_nelbo, fused_sharpness, nelbo
-from uddm_lib.sampling import T_END, has_head, restore, trajectory
+from uddm_lib.sampling import T_END, has_head, restore, time_grid, trajectory
 from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = ["conditional_entropy", "corrupt_share", "novelty", "recovery_rates", "reverse_profile", "token_outcomes",
            "token_recovery", "validation_nelbo"]
 
 
-def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, scored=None, seed=1, batch_size=256):
+def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, scored=None, seed=1, batch_size=256,
+                   show_progress=False):
     """Token recovery rate (paper eq. (12)) of every sequence at several noise levels.
 
     Stochastic (experiment 2): a level is the diffusion time t of both the corruption and the start of the
@@ -32,6 +34,7 @@ def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, s
         scored: mask of the positions that count, shape (L,); all by default.
         seed: the corruption and the draws at a level depend on it and on the level's position alone.
         batch_size: sequences a call of the denoiser.
+        show_progress: show one progress bar over all levels, sequences and steps.
 
     Returns:
         A table with a row per level and sequence: ``level, sequence, corrupted, recovered, unstable, exact``
@@ -45,13 +48,14 @@ def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, s
             _check_share(share)
     else:
         LogLinearSchedule().alpha(torch.tensor(levels))
-    tables = []
-    for i, level in enumerate(levels):
-        generator = torch.Generator(x.device).manual_seed(seed * 1_000 + i)
-        z_t, restored = _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size)
-        rates = recovery_rates(x, z_t, restored, scored)
-        rates.insert(0, "level", level)
-        tables.append(rates)
+    tables, calls = [], [len(time_grid(steps, start_t if greedy else level)) for level in levels]
+    with tqdm(total=len(x) * sum(calls), desc="recovery", disable=not show_progress) as bar:
+        for i, level in enumerate(levels):
+            generator = torch.Generator(x.device).manual_seed(seed * 1_000 + i)
+            z_t, restored = _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size, bar)
+            rates = recovery_rates(x, z_t, restored, scored)
+            rates.insert(0, "level", level)
+            tables.append(rates)
     return pd.concat(tables, ignore_index=True)
 
 
@@ -243,13 +247,13 @@ def _check_share(share):
         raise ValueError(f"share={share!r} is outside [0, 1]")
 
 
-def _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size):
+def _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size, bar=None):
     """Corrupt x at a level and restore it: (z_t, restored)."""
     if greedy:
         z_t = corrupt_share(x, level, denoiser.vocab_size, generator)
     else:
         z_t, start_t = corrupt(x, LogLinearSchedule().alpha(level), denoiser.vocab_size, generator), level
-    return z_t, restore(denoiser, z_t, start_t, steps, greedy, generator, batch_size)
+    return z_t, restore(denoiser, z_t, start_t, steps, greedy, generator, batch_size, bar)
 
 
 def _mask(x, scored):

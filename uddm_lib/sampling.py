@@ -7,6 +7,7 @@ Everything here takes a *denoiser*: an object with ``denoise(z_t, sigma) -> logi
 """
 
 import torch
+from tqdm.auto import tqdm
 
 from uddm_lib.diffusion import fused_reverse_step, most_probable, reverse_step, undecided
 from uddm_lib.schedule import LogLinearSchedule
@@ -16,15 +17,20 @@ __all__ = ["T_END", "generate", "has_head", "restore", "time_grid", "trajectory"
 T_END = 1e-5
 
 
-def time_grid(steps):
-    """Times of the reverse loop, linspace(1, 1e-5, steps + 1), float64 (protocol of the released code).
+def time_grid(steps, start_t=1.0):
+    """Times of the reverse loop: those of linspace(1, 1e-5, steps + 1) from the one nearest to ``start_t`` on, float64.
+
+    The grid is that of the released code; the noise-removal step comes after its last time.
 
     Raises:
-        ValueError: if ``steps`` is not a positive integer.
+        ValueError: if ``steps`` is not a positive integer, or ``start_t`` outside (0, 1].
     """
     if not isinstance(steps, int) or steps < 1:
         raise ValueError(f"steps={steps!r} is not a positive integer")
-    return torch.linspace(1, T_END, steps + 1, dtype=torch.float64)
+    if not 0 < start_t <= 1:
+        raise ValueError(f"start_t={start_t!r} is outside (0, 1]")
+    times = torch.linspace(1, T_END, steps + 1, dtype=torch.float64)
+    return times[(times - start_t).abs().argmin():]
 
 
 @torch.inference_mode()
@@ -52,11 +58,8 @@ def trajectory(denoiser, z_t, start_t=1.0, steps=1000, greedy=False, final_greed
     Raises:
         ValueError: if ``steps`` or ``start_t`` is out of range.
     """
-    if not 0 < start_t <= 1:
-        raise ValueError(f"start_t={start_t!r} is outside (0, 1]")
     schedule = schedule or LogLinearSchedule()
-    times = time_grid(steps)
-    times = times[(times - start_t).abs().argmin():]
+    times = time_grid(steps, start_t)
     alphas = schedule.alpha(times)
     sigmas = schedule.sigma(times)
     yield times[0].item(), z_t
@@ -95,18 +98,26 @@ def _step(denoiser, z_t, sigma, alpha_s, alpha_t, generator, greedy=False):
     return z_s
 
 
-def restore(denoiser, z_t, start_t, steps=1000, greedy=False, generator=None, batch_size=256, **options):
-    """Run the reverse process on corrupted tokens and return its end, shape (B, L); see :func:`trajectory`."""
+def restore(denoiser, z_t, start_t, steps=1000, greedy=False, generator=None, batch_size=256, bar=None, **options):
+    """Run the reverse process on corrupted tokens and return its end, shape (B, L); see :func:`trajectory`.
+
+    ``bar``, a tqdm bar, is told after every step how many sequences took it: ``B * len(time_grid(steps, start_t))``
+    in all. By ``batch_size`` sequences at a time.
+    """
     _positive(batch_size, "batch_size")
     ends = []
     for chunk in z_t.split(batch_size):
-        for _, state in trajectory(denoiser, chunk, start_t, steps, greedy, generator=generator, **options):
-            pass
+        process = trajectory(denoiser, chunk, start_t, steps, greedy, generator=generator, **options)
+        next(process)  # the start
+        for _, state in process:
+            if bar is not None:
+                bar.update(len(chunk))
         ends.append(state)
     return torch.cat(ends)
 
 
-def generate(denoiser, n, length, steps=1000, generator=None, batch_size=256, device="cpu", **options):
+def generate(denoiser, n, length, steps=1000, generator=None, batch_size=256, device="cpu", show_progress=False,
+             **options):
     """Generate n sequences of ``length`` tokens from uniform noise; the noise-removal step is greedy, as released.
 
     Returns:
@@ -119,7 +130,8 @@ def generate(denoiser, n, length, steps=1000, generator=None, batch_size=256, de
     _positive(length, "length")
     noise = torch.randint(denoiser.vocab_size, (n, length), generator=generator, device=device)
     options.setdefault("final_greedy", True)
-    return restore(denoiser, noise, 1.0, steps, generator=generator, batch_size=batch_size, **options)
+    with tqdm(total=n * len(time_grid(steps)), desc="generation", disable=not show_progress) as bar:
+        return restore(denoiser, noise, 1.0, steps, generator=generator, batch_size=batch_size, bar=bar, **options)
 
 
 def _positive(value, name):

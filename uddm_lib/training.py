@@ -20,7 +20,7 @@ from transformers import get_scheduler
 
 from uddm_lib import checkpoints
 from uddm_lib.data import check_blocks
-from uddm_lib.devices import bf16_helps, compiled
+from uddm_lib.devices import bf16_helps, compiled, matmul_rate
 from uddm_lib.diffusion import corrupt, fused_loss, gaussian_latent
 from uddm_lib.model import UDDM
 from uddm_lib.options import TrainingOptions
@@ -47,7 +47,8 @@ def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=N
     """Train a UDDM, or resume or just read the run that ``folder`` holds.
 
     Writes ``run.json`` (what was asked), ``model/`` (the averaged weights, with the tokenizer) and ``log.csv``
-    (step, loss and validation NELBO in nats per token, learning rate, tokens per second). While it runs,
+    (step, loss and validation NELBO in nats per token, learning rate, tokens per second, and model FLOPs utilization:
+    the share of the device's measured rate of matrix products, which is printed at the start). While it runs,
     ``state.safetensors`` holds the last checkpoint.
 
     Args:
@@ -97,11 +98,8 @@ class _Objective(torch.nn.Module):
     def forward(self, z_t, x, alpha_t, dalpha_t, scale, mixture):
         """Mean NELBO in nats per token, sequences weighed by ``scale`` (B,); ``mixture`` as in :meth:`UDDM.hidden`."""
         hidden, head = self.model.hidden(z_t, -torch.log(alpha_t).float(), mixture), self.model.head
-        scale = scale[:, None] / x.numel()
-        # The logits of a small vocabulary cost next to nothing, and bfloat16 would blur them.
-        exact = torch.autocast(x.device.type, enabled=False) if len(head.weight) < 1024 else contextlib.nullcontext()
-        with exact:
-            return fused_loss(hidden, head.weight, head.bias, z_t, x, alpha_t, dalpha_t, scale, self.compile_loss)
+        return fused_loss(hidden, head.weight, head.bias, z_t, x, alpha_t, dalpha_t, scale[:, None] / x.numel(),
+                          self.compile_loss)
 
 
 class _Loop:
@@ -109,7 +107,7 @@ class _Loop:
 
     def __init__(self, folder, blocks, config, options):
         self.folder, self.options, self.schedule = folder, options, LogLinearSchedule()
-        self.accelerator = Accelerator()
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())  # others, MPS say, have no float64
         self.device = self.accelerator.device
         self.blocks = blocks.to(self.device)
         with torch.random.fork_rng():
@@ -123,6 +121,11 @@ class _Loop:
         self.bf16 = options.precision == "bf16" and bf16_helps(self.device)
         self.step, self.rows = self._resume() if (folder / _STATE).is_file() else (0, [])
         self.saved = self.step
+        dtype = torch.bfloat16 if self.bf16 else torch.float32
+        # Tokens per second that matrix products alone would allow.
+        self.limit = matmul_rate(self.device, dtype) / (3 * config.forward_flops) * self.accelerator.num_processes
+        self.accelerator.print(f"matrix products on this {self.device.type} device, {str(dtype)[6:]}: at most "
+                               f"{self.limit:,.0f} tokens/s for this model")
 
     def run(self, validate, show_progress):
         """Take the steps that are left; returns the rows of the log."""
@@ -159,7 +162,7 @@ class _Loop:
             raise FloatingPointError(f"the loss became {loss} by step {self.step}: "
                                      f"lower learning_rate={self.options.learning_rate}{kept}")
         self.rows.append({"step": self.step, "loss": loss, "learning_rate": self.lr.get_last_lr()[0],
-                          "tokens_per_second": rate, "validation_nelbo": nelbo_now})
+                          "tokens_per_second": rate, "mfu": rate / self.limit, "validation_nelbo": nelbo_now})
 
     def _update(self, forward, step):
         """One optimizer step; returns the loss in nats per token, still on the device."""
