@@ -163,10 +163,13 @@ def test_without_a_compiler_training_is_eager_and_says_so(tmp_path, monkeypatch,
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what the compiler imports
 def test_a_compiled_run_is_the_eager_one(tmp_path):
-    eager, compiled = (run(tmp_path / name, dropout=0.0, compile=compile) for name, compile in (("a", False), ("b", True)))
-    if not compiled.log["loss"].equals(eager.log["loss"]):  # they are equal where there is no compiler
-        assert compiled.log["loss"].tolist() == pytest.approx(eager.log["loss"].tolist(), rel=1e-5)
-    torch.testing.assert_close(weights(compiled.model), weights(eager.model), rtol=1e-3, atol=1e-5)
+    if devices.compiled(torch.sin, "cpu") is torch.sin:
+        pytest.skip("no working compiler here")
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0)
+    runs = [train(tmp_path / str(compile), BLOCKS, BLOCKS, config, TrainingOptions(**OPTIONS, compile=compile))
+            for compile in (False, True)]
+    assert runs[1].log["loss"].tolist() == pytest.approx(runs[0].log["loss"].tolist(), rel=1e-5)
+    torch.testing.assert_close(weights(runs[1].model), weights(runs[0].model), rtol=1e-3, atol=1e-5)
 
 
 def test_bfloat16_trains_too(tmp_path, monkeypatch):
