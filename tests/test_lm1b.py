@@ -27,8 +27,8 @@ COUNTS = {"train": 330, "test": 70}
 SHARDS = {"train": 3, "test": 2}
 NAMES = {"train": "training-monolingual.tokenized.shuffled/news.en-{:05d}-of-00100",
          "test": "heldout-monolingual.tokenized.shuffled/news.en.heldout-{:05d}-of-00050"}
-TEXTS = {part: [f'" {part.title()} hen no. {i} , \' {i % 7} eggs \' , costs £ {i % 11} , and you ? " he said .'
-                for i in range(count)] for part, count in COUNTS.items()}
+TEXTS = {part: [f'" {part.title()} hen no. {i} , \' {i} eggs \' , costs £ {i} , and you ? " he said {i} .'
+                for i in range(*numbers)] for part, numbers in {"train": (0, 330), "test": (500, 570)}.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +96,10 @@ def same(one, other):
 
 def expected(sentences, tokenizer, length=LENGTH):
     """The packing of the paper, in plain Python."""
-    stream = []
-    for text in sentences:
-        stream += [*tokenizer(detokenize(text), add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    backend, stream = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), []
+    backend.encode_special_tokens = True
+    for text in filter(str.strip, sentences):
+        stream += [*backend.encode(detokenize(text), add_special_tokens=False).ids, tokenizer.eos_token_id]
     pieces = [stream[i:i + length - 2] for i in range(0, len(stream), length - 2)]
     return [[tokenizer.bos_token_id, *piece, tokenizer.eos_token_id] for piece in pieces if len(piece) == length - 2]
 
@@ -165,7 +166,8 @@ def test_special_tokens_in_a_sentence_are_text_and_empty_lines_are_none(tokenize
     with pytest.warns(UserWarning, match="holds a part only"):
         train, _, _ = lm1b_blocks(write(tmp_path / "lm1b", texts, {"train": 1, "test": 1}), tokenizer, LENGTH,
                                   tmp_path, processes=2)
-    assert (train[:, 1:-1] == tokenizer.eos_token_id).sum() in (COUNTS["train"], COUNTS["train"] + 1)
+    assert train.tolist() == expected(texts["train"], tokenizer)
+    assert (train[:, 1:-1] == tokenizer.eos_token_id).sum() <= COUNTS["train"] + 1
 
 
 def test_large_vocabularies_take_four_bytes(tmp_path, original, tokenizer):
@@ -326,8 +328,8 @@ def test_bad_copies_are_named(tokenizer_folder, tokenizer, tmp_path, original):
             lm1b_blocks(tmp_path / copy, tokenizer, LENGTH)
     with pytest.raises(ValueError, match="0000.parquet has no column 'text'; it has sentence"):
         lm1b_blocks(write_parquet(tmp_path / "parquet", column="sentence"), tokenizer, LENGTH, tmp_path)
-    (tmp_path / "parquet/plain_text/train/0001.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(ValueError, match="0001.parquet is no Parquet file, or damaged"):
+    (tmp_path / "parquet/plain_text/train/0000.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match="0000.parquet is no Parquet file, or damaged"):
         lm1b_blocks(tmp_path / "parquet", tokenizer, LENGTH, tmp_path)
     with tarfile.open(tmp_path / "other.tar.gz", "w:gz") as archive:
         archive.add(tmp_path / "file", "file")

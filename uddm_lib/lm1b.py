@@ -29,7 +29,7 @@ import torch
 from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError
 from filelock import FileLock
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 
 from uddm_lib._mapped import drop_repeats, pack
 from uddm_lib.packing import CACHE, quiet
@@ -100,10 +100,10 @@ def lm1b_blocks(source, tokenizer, length, cache=None, processes=None):
     copy = source or os.environ.get(VARIABLE, "")
     kind, files = _find(resolve(copy)) if copy else ("mirror", {})
     content = _digests(files) if copy else [MIRROR, REVISION]
-    ends = tokenizer.bos_token_id, tokenizer.eos_token_id
-    key = json.dumps([CACHE_FORMAT, length, tokenizer.backend_tokenizer.to_str(), ends, content]).encode()
+    backend, ends = tokenizer.backend_tokenizer, (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    key = json.dumps([CACHE_FORMAT, length, backend.to_str(), ends, content]).encode()
     with contextlib.ExitStack() as stack:
-        # Of a folder that is gone afterwards, what is memory-mapped stays until it is no longer used.
+        # What is memory-mapped outlives its folder.
         root = stack.enter_context(tempfile.TemporaryDirectory()) if cache is False else cache or CACHE
         folder = resolve(root) / f"lm1b-{hashlib.sha256(key).hexdigest()[:32]}"
         packed = _read(folder, length)
@@ -112,7 +112,7 @@ def lm1b_blocks(source, tokenizer, length, cache=None, processes=None):
             stack.enter_context(FileLock(f"{folder}.lock"))  # of many runs that start at once, one packs
             packed = _read(folder, length)
         if packed is None:
-            _build(folder, kind, files, tokenizer.backend_tokenizer, len(tokenizer), length, ends, processes)
+            _build(folder, kind, files, backend, len(tokenizer), length, ends, processes)
             packed = _read(folder, length)
     train, test, about = packed
     if about["part"]:
@@ -166,6 +166,7 @@ def _download():
     with contextlib.suppress(Exception):  # not in the cache, or not all of it
         return _find(Path(snapshot_download(**asked, local_files_only=True)))[1]
     try:
+        HfApi().dataset_info(MIRROR, revision=REVISION, timeout=10)  # asks once; a download asks again and again
         return _find(Path(snapshot_download(**asked)))[1]
     except Exception as error:  # of the hub's, the network's and the disk's many kinds
         reason = str(error).strip().partition("\n")[0].rstrip(".: ")
@@ -214,10 +215,11 @@ def _sentences(kind, files, work, processes):
     for part, names in files.items():
         if not original:
             _check_parquet(names)
+        several = _several(processes, len(names), sum(name.stat().st_size for name in names) // 2**24)
         try:
             sentences[part] = load_dataset(
                 "text" if original else "parquet", data_files={part: [str(name) for name in names]}, split=part,
-                cache_dir=str(work / "source"), num_proc=_several(processes, len(names))).select_columns("text")
+                cache_dir=str(work / "source"), num_proc=several).select_columns("text")
         except DatasetGenerationError:  # does not name the file
             for name in names if original else []:
                 try:
@@ -228,8 +230,8 @@ def _sentences(kind, files, work, processes):
     found = {part: len(table) for part, table in sentences.items()}
     if found == SENTENCES:
         return sentences, ""
-    counts = " and ".join(f"{found[part]:,} of {SENTENCES[part]:,} {part} sentences in {len(files[part])} files"
-                          for part in SENTENCES)
+    counts = " and ".join(f"{count:,} of {SENTENCES[part]:,} {part} sentences in {len(files[part])} files"
+                          for part, count in found.items())
     if kind == "mirror" or original and {part: len(names) for part, names in files.items()} == SHARDS:
         raise ValueError(f"lm1b: a full copy that is damaged: {counts}; download it again")
     return sentences, counts
@@ -239,7 +241,7 @@ def _extract(file, folder):
     """Unpack the sentences of the original archive; returns their files by part."""
     try:
         with tarfile.open(file) as archive:
-            wanted = [member for member in archive if any(Path(member.name).match(p) for p in ARCHIVE.values())]
+            wanted = [member for member in archive if any(map(Path(member.name).match, ARCHIVE.values()))]
             archive.extractall(folder, wanted, filter="data")
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise ValueError(f"lm1b: {file} is damaged: {error}") from None
@@ -261,12 +263,12 @@ def _check_parquet(files):
 
 def _tokenise(table, path, tokenizer, dtype, eos, processes):
     """Token ids of each sentence and EOS, in a memory-mapped column of lists."""
-    most = len(table) if processes else 1 + len(table) // 10_000  # to start a process takes longer than these
     with warnings.catch_warnings():
         # Python 3.12 warns of any fork beside threads; these processes use none of what the threads may hold.
         warnings.simplefilter("ignore", DeprecationWarning)
         rows = table.with_format("arrow").map(
-            _encode, batched=True, remove_columns="text", num_proc=_several(processes, most),
+            _encode, batched=True, remove_columns="text",
+            num_proc=_several(processes, len(table), len(table) // 10_000),
             fn_kwargs={"tokenizer": tokenizer, "eos": eos, "dtype": dtype},
             # With no fingerprint given, map would pickle the tokenizer to hash it; the file's name is enough.
             new_fingerprint=path.stem, cache_file_name=str(path))
@@ -281,11 +283,11 @@ def _encode(batch, tokenizer, eos, dtype):
     return pa.table({"ids": pa.array(rows, pa.list_(pa.from_numpy_dtype(dtype)))})
 
 
-def _several(processes, most):
-    """``num_proc`` of ``datasets``: the processes asked for, or one a core, and ``most`` at most; None for no other."""
+def _several(processes, most, worth):
+    """``num_proc`` of ``datasets``: the processes asked for, else one a core and as many as are worth their start."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    several = min(processes or cores, most)
-    return several if several > 1 else None
+    several = min(processes or min(cores, worth), most)
+    return several if several > 1 else None  # None: this process alone
 
 
 def _read(folder, length):
