@@ -2,8 +2,7 @@
 
 The text corpora are packed as in the paper: an end-of-sequence token after each document, the stream cut into
 pieces of L - 2 tokens, each wrapped as BOS + piece + EOS; what is left, shorter than a piece, is dropped.
-The test part is held out before anything is learned from the text (LM1B comes with one), and no test block occurs in
-train.
+The test part is held out before anything is learned from the text, and no test block occurs in train.
 """
 
 import operator
@@ -75,9 +74,8 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None, tokenize
     Args:
         name: ``markov``, ``kjv``, or ``text:<path>``: a UTF-8 text file with one document a line, or a folder
             of such ``*.txt`` files (at any depth, in sorted order). Blank lines are skipped; a relative path
-            is taken from the repository root. ``lm1b`` is the paper's corpus, with its own held-out part, from the
-            local copy that ``UDDM_LM1B`` names or else from the hub; ``lm1b:<path>`` is a local copy
-            (:func:`uddm_lib.lm1b.lm1b_blocks`).
+            is taken from the repository root. ``lm1b``, or ``lm1b:<path>`` for a local copy, is the paper's corpus,
+            with its own held-out part (:func:`uddm_lib.lm1b.lm1b_blocks`).
         length: tokens in a block, L; by default 16 for ``markov``, 64 for text, 128 for ``lm1b``.
         vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. Beside ``tokenizer``, and of
             ``lm1b``, it is left out, or is that tokenizer's own size.
@@ -91,8 +89,7 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None, tokenize
     Raises:
         ValueError: for an unknown name, a number out of range, a text that is empty, binary, not UTF-8, or too small
             for the blocks asked for, or a tokenizer that does not go with the corpus or with ``vocab_size``.
-        FileNotFoundError: if the path of ``text:<path>`` or ``lm1b:<path>`` does not exist.
-        OSError: if a tokenizer or LM1B is neither here nor on a hub that can be reached; it says what to put where.
+        OSError: if a path does not exist, or a tokenizer or LM1B is neither here nor on a hub that can be reached.
         ImportError: if the packages that hold the King James Bible are missing.
     """
     kind, colon, source = str(name).partition(":")

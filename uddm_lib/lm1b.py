@@ -3,8 +3,7 @@
 Its sentences come from a local copy or a Parquet mirror, and are detokenised, tokenised by several processes, and
 packed as in the paper: an end-of-sequence token after each sentence, the stream cut into pieces of L - 2 tokens, each
 wrapped as BOS + piece + EOS; what is left at the very end, shorter than a piece, is dropped. The stream is cut as a
-whole and in the order of the sentences, so the blocks do not depend on the number of processes. Neither the sentences
-nor the blocks are ever in memory together: ``datasets`` and NumPy keep them in memory-mapped files.
+whole, so the blocks do not depend on the number of processes, and all of it is in memory-mapped files.
 """
 
 import contextlib
@@ -31,8 +30,8 @@ from datasets.exceptions import DatasetGenerationError
 from filelock import FileLock
 from huggingface_hub import HfApi, snapshot_download
 
+from uddm_lib import packing
 from uddm_lib._mapped import drop_repeats, pack
-from uddm_lib.packing import CACHE, quiet
 from uddm_lib.results import resolve
 
 __all__ = ["detokenize", "lm1b_blocks"]
@@ -104,23 +103,19 @@ def lm1b_blocks(source, tokenizer, length, cache=None, processes=None):
     key = json.dumps([CACHE_FORMAT, length, backend.to_str(), ends, content]).encode()
     with contextlib.ExitStack() as stack:
         # What is memory-mapped outlives its folder.
-        root = stack.enter_context(tempfile.TemporaryDirectory()) if cache is False else cache or CACHE
+        root = stack.enter_context(tempfile.TemporaryDirectory()) if cache is False else cache or packing.CACHE
         folder = resolve(root) / f"lm1b-{hashlib.sha256(key).hexdigest()[:32]}"
-        packed = _read(folder, length)
-        if packed is None:
+        if (packed := _read(folder, length)) is None:
             folder.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(FileLock(f"{folder}.lock"))  # of many runs that start at once, one packs
-            packed = _read(folder, length)
-        if packed is None:
-            _build(folder, kind, files, backend, len(tokenizer), length, ends, processes)
+            if _read(folder, length) is None:
+                _build(folder, kind, files, backend, len(tokenizer), length, ends, processes)
             packed = _read(folder, length)
     train, test, about = packed
     if about["part"]:
         warnings.warn(f"lm1b: {resolve(copy)} holds a part only: {about['part']}", stacklevel=2)
     return torch.from_numpy(train), torch.from_numpy(test).long(), about["duplicates"]
 
-
-# where the sentences are ---------------------------------------------------------
 
 def _find(path):
     """What ``path`` holds: ``text``, ``archive`` or ``parquet``, and its files by part."""
@@ -174,34 +169,40 @@ def _download():
                       f"hub ({reason}). Let {VARIABLE}=<path>, or the corpus lm1b:<path>, name {EXPECTED}") from None
 
 
-# packing -------------------------------------------------------------------------
-
-def _build(folder, kind, files, tokenizer, vocab_size, length, ends, processes):
+def _build(folder, *arguments):
     """Pack into ``folder``, which appears at the end; what is done of it when killed is not done again."""
     work = folder.with_name(f"{folder.name}.building")
-    done = work / "done"
-    dtype = np.dtype(np.int16 if vocab_size <= 2**15 else np.int32)
-    done.mkdir(parents=True, exist_ok=True)
-    with quiet(progress=sys.stderr.isatty()):
-        sentences, part = _sentences(kind, files, work, processes)
-        column = {name: table.data.column("text") for name, table in sentences.items()}
-        both = column["train"].filter(pc.is_in(column["train"], value_set=column["test"].combine_chunks())).unique()
-        known = pc.is_in(column["test"], value_set=both).to_numpy(zero_copy_only=False)
-        if known.any():
-            sentences["test"] = sentences["test"].select(np.flatnonzero(~known))
-        duplicates, seen = {}, np.empty(0, np.uint64)
-        for name, table in sentences.items():
-            ids = _tokenise(table, work / f"{name}.arrow", tokenizer, dtype, ends[1], processes)
-            path = done / f"{name}.npy"
-            pack(ids, path, length, *ends, dtype)
-            left, seen, duplicates[name] = drop_repeats(path, seen)
-            if not left:
-                raise ValueError(f"lm1b: the {name} part ({len(table):,} sentences) fills no block of length {length}")
-    (done / "about.json").write_text(json.dumps({"duplicates": duplicates | {"documents": int(known.sum())},
-                                                 "part": part}))
-    shutil.rmtree(folder, ignore_errors=True)  # a damaged one
-    os.replace(done, folder)
+    try:
+        with packing.quiet(progress=sys.stderr.isatty()), warnings.catch_warnings():
+            # Python 3.12 warns of a fork beside threads; these processes use none of what the threads may hold.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            _pack_parts(work, *arguments)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        os.replace(work / "done", folder)
+    except Exception:
+        shutil.rmtree(work, ignore_errors=True)  # gigabytes that another copy would not make use of
+        raise
     shutil.rmtree(work)
+
+
+def _pack_parts(work, kind, files, tokenizer, vocab_size, length, ends, processes):
+    done = work / "done"
+    done.mkdir(parents=True, exist_ok=True)
+    sentences, part = _sentences(kind, files, work, processes)
+    column = {name: table.data.column("text") for name, table in sentences.items()}
+    both = column["train"].filter(pc.is_in(column["train"], value_set=column["test"].combine_chunks())).unique()
+    known = pc.is_in(column["test"], value_set=both).to_numpy(zero_copy_only=False)
+    if known.any():
+        sentences["test"] = sentences["test"].select(np.flatnonzero(~known))
+    dtype = np.dtype(np.int16 if vocab_size <= 2**15 else np.int32)
+    duplicates, seen = {"documents": int(known.sum())}, np.empty(0, np.uint64)
+    for name, table in sentences.items():
+        ids = _tokenise(table, work / f"{name}.arrow", tokenizer, dtype, ends[1], processes)
+        pack(ids, done / f"{name}.npy", length, *ends, dtype)
+        left, seen, duplicates[name] = drop_repeats(done / f"{name}.npy", seen)
+        if not left:
+            raise ValueError(f"lm1b: the {name} part ({len(table):,} sentences) fills no block of length {length}")
+    (done / "about.json").write_text(json.dumps({"duplicates": duplicates, "part": part}))
 
 
 def _sentences(kind, files, work, processes):
@@ -211,22 +212,7 @@ def _sentences(kind, files, work, processes):
     elif kind == "mirror":
         files = _download()
     original = kind in ("text", "archive")
-    sentences = {}
-    for part, names in files.items():
-        if not original:
-            _check_parquet(names)
-        several = _several(processes, len(names), sum(name.stat().st_size for name in names) // 2**24)
-        try:
-            sentences[part] = load_dataset(
-                "text" if original else "parquet", data_files={part: [str(name) for name in names]}, split=part,
-                cache_dir=str(work / "source"), num_proc=several).select_columns("text")
-        except DatasetGenerationError:  # does not name the file
-            for name in names if original else []:
-                try:
-                    name.read_text("utf-8")
-                except UnicodeDecodeError as error:
-                    raise ValueError(f"lm1b: {name} is not UTF-8 text: {error}") from None
-            raise
+    sentences = {part: _load(part, names, original, work, processes) for part, names in files.items()}
     found = {part: len(table) for part, table in sentences.items()}
     if found == SENTENCES:
         return sentences, ""
@@ -235,6 +221,22 @@ def _sentences(kind, files, work, processes):
     if kind == "mirror" or original and {part: len(names) for part, names in files.items()} == SHARDS:
         raise ValueError(f"lm1b: a full copy that is damaged: {counts}; download it again")
     return sentences, counts
+
+
+def _load(part, files, original, work, processes):
+    if not original:
+        _check_parquet(files)
+    several = _several(processes, len(files), sum(file.stat().st_size for file in files) // 2**24)
+    try:
+        return load_dataset("text" if original else "parquet", data_files={part: list(map(str, files))}, split=part,
+                            cache_dir=str(work / "source"), num_proc=several).select_columns("text")
+    except DatasetGenerationError:  # does not name the file
+        for file in files if original else []:
+            try:
+                file.read_text("utf-8")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"lm1b: {file} is not UTF-8 text: {error}") from None
+        raise
 
 
 def _extract(file, folder):
@@ -263,15 +265,11 @@ def _check_parquet(files):
 
 def _tokenise(table, path, tokenizer, dtype, eos, processes):
     """Token ids of each sentence and EOS, in a memory-mapped column of lists."""
-    with warnings.catch_warnings():
-        # Python 3.12 warns of any fork beside threads; these processes use none of what the threads may hold.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        rows = table.with_format("arrow").map(
-            _encode, batched=True, remove_columns="text",
-            num_proc=_several(processes, len(table), len(table) // 10_000),
-            fn_kwargs={"tokenizer": tokenizer, "eos": eos, "dtype": dtype},
-            # With no fingerprint given, map would pickle the tokenizer to hash it; the file's name is enough.
-            new_fingerprint=path.stem, cache_file_name=str(path))
+    rows = table.with_format("arrow").map(
+        _encode, batched=True, remove_columns="text", num_proc=_several(processes, len(table), len(table) // 10_000),
+        fn_kwargs={"tokenizer": tokenizer, "eos": eos, "dtype": dtype},
+        # With no fingerprint given, map would pickle the tokenizer to hash it; the file's name is enough.
+        new_fingerprint=path.stem, cache_file_name=str(path))
     return rows.data.column("ids")
 
 
