@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 from uddm_lib import packing
-from uddm_lib.data import CORPORA, Corpus, chain_entropy, check_blocks, load_corpus, markov_chain, subset
+from uddm_lib.data import Corpus, chain_entropy, check_blocks, load_corpus, markov_chain, subset
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +100,6 @@ def test_check_blocks_accepts_every_id():
 def test_unknown_names_list_the_known(name):
     with pytest.raises(ValueError, match="markov, kjv, text:<path>, lm1b"):
         load_corpus(name)
-
-
-def test_lm1b_says_what_to_use():
-    assert "lm1b" in CORPORA
-    with pytest.raises(ValueError, match="text:<path>"):
-        load_corpus("lm1b", length=128)
 
 
 @pytest.mark.parametrize("options, message", [

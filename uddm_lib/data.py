@@ -1,4 +1,4 @@
-"""Corpora as token blocks: a Markov chain of known entropy, the King James Bible, any text; nested subsets.
+"""Corpora as token blocks: a Markov chain of known entropy, the King James Bible, any text, LM1B; nested subsets.
 
 The text corpora are packed as in the paper: an end-of-sequence token after each document, the stream cut into
 pieces of L - 2 tokens, each wrapped as BOS + piece + EOS; what is left, shorter than a piece, is dropped.
@@ -34,7 +34,8 @@ class Corpus:
 
     Attributes:
         name: as given to :func:`load_corpus`.
-        train: (N, L) int64 token ids, no row twice, in the order of the text.
+        train: (N, L) int64 token ids, no row twice, in the order of the text. Of ``lm1b`` memory-mapped, and int16 or
+            int32: take the rows needed, then ``.long()``.
         test: (M, L) int64 token ids, no row twice and none that is in ``train``.
         tokenizer: ``PreTrainedTokenizerFast``; ``decode`` turns a row into text.
         scored: (L,) bool, False where packing put BOS and EOS: these are the same in every block, so metrics
@@ -73,25 +74,27 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None, tokenize
     Args:
         name: ``markov``, ``kjv``, or ``text:<path>``: a UTF-8 text file with one document a line, or a folder
             of such ``*.txt`` files (at any depth, in sorted order). Blank lines are skipped; a relative path
-            is taken from the repository root.
-        length: tokens in a block, L; by default 16 for ``markov``, 64 for text.
-        vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. Beside ``tokenizer`` it is
-            left out, or is that tokenizer's own size.
+            is taken from the repository root. ``lm1b``, or ``lm1b:<path>`` for a local copy, is the paper's corpus,
+            with its own held-out part (:func:`uddm_lib.lm1b.lm1b_blocks`).
+        length: tokens in a block, L; by default 16 for ``markov``, 64 for text, 128 for ``lm1b``.
+        vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. Beside ``tokenizer``, and of
+            ``lm1b``, it is left out, or is that tokenizer's own size.
         seed: of the chain and its sequences, or of the choice of held-out documents.
         cache: folder that keeps built text corpora, relative to the repository root, ``runs/cache`` by
             default; False keeps nothing. A damaged file there is built anew, a read-only folder ignored.
         tokenizer: of a text: a pretrained one by name or folder (see :func:`load_tokenizer`), such as
-            ``bert-base-uncased`` or ``gpt2``, in place of one that is learned from the text.
+            ``bert-base-uncased`` or ``gpt2``, in place of one that is learned from the text. Of ``lm1b``:
+            ``bert-base-uncased`` by default.
 
     Raises:
         ValueError: for an unknown name, a number out of range, a text that is empty, binary, not UTF-8, or too small
             for the blocks asked for, or a tokenizer that does not go with the corpus or with ``vocab_size``.
-        FileNotFoundError: if the path of ``text:<path>`` does not exist.
+        OSError: if a path does not exist, or a tokenizer or LM1B is neither here nor on a hub that can be reached.
         ImportError: if the packages that hold the King James Bible are missing.
     """
     kind, colon, source = str(name).partition(":")
-    if kind not in CORPORA or bool(colon) != (kind == "text"):
-        allowed = ", ".join("text:<path>" if known == "text" else known for known in CORPORA)
+    if kind not in CORPORA or bool(colon) != (kind == "text") and kind != "lm1b":
+        allowed = ", ".join({"text": "text:<path>", "lm1b": "lm1b[:<path>]"}.get(known, known) for known in CORPORA)
         raise ValueError(f"corpus must be one of {allowed}; got {name!r}")
     if tokenizer is not None and kind == "markov":
         raise ValueError(f"tokenizer={tokenizer!r}: the tokens of corpus {name!r} are its states, it takes none")
@@ -110,7 +113,7 @@ def subset(corpus, n, seed=1) -> torch.Tensor:
         seed: of the shuffle.
 
     Returns:
-        (n, L), a copy.
+        (n, L), a copy, of the blocks' type.
 
     Raises:
         ValueError: if n is not an integer from 1 to N.
@@ -239,25 +242,41 @@ def _read(file):
                          f"0x{raw[error.start]:02x}, {error.reason}; convert the file to UTF-8") from None
 
 
-def _lm1b(name, **_):
-    raise ValueError(f"corpus {name!r} is not loaded by this version: save its sentences, one a line, in a "
-                     f"UTF-8 file and use text:<path>; or use markov or kjv")
+def _lm1b(name, source, length=128, vocab_size=None, seed=1, cache=None, tokenizer=None):
+    if ":" in name and not source.strip():
+        raise ValueError(f"corpus {name!r} lacks its path: give lm1b:<path>, or lm1b alone")
+    _integer("length", length, 3)
+    given = _given_tokenizer("bert-base-uncased" if tokenizer is None else tokenizer, vocab_size)
+    from uddm_lib.lm1b import lm1b_blocks  # here, since importing datasets takes longer than other corpora do
+
+    train, test, duplicates = lm1b_blocks(source.strip(), given, length, cache)
+    return Corpus(name, train, test, given, _inner(length), duplicates)
 
 
 def _text_corpus(name, documents, length, vocab_size, seed, cache, tokenizer):
     _integer("length", length, 3)
-    scored = torch.ones(length, dtype=torch.bool)
-    scored[[0, -1]] = False
     if tokenizer is None:
         train, test, learned, duplicates = text_blocks(name, documents, length, vocab_size or 96, seed, cache)
-        return Corpus(name, train, test, _wrap(learned, **SPECIALS), scored, duplicates)
+        return Corpus(name, train, test, _wrap(learned, **SPECIALS), _inner(length), duplicates)
+    given = _given_tokenizer(tokenizer, vocab_size)
+    train, test, _, duplicates = text_blocks(name, documents, length, len(given), seed, cache, given.backend_tokenizer,
+                                             (given.bos_token_id, given.eos_token_id))
+    return Corpus(name, train, test, given, _inner(length), duplicates)
+
+
+def _inner(length):
+    """Mask of a packed block's positions between BOS and EOS."""
+    scored = torch.ones(length, dtype=torch.bool)
+    scored[[0, -1]] = False
+    return scored
+
+
+def _given_tokenizer(tokenizer, vocab_size):
     given = load_tokenizer(tokenizer)
     if vocab_size not in (None, len(given)):
         raise ValueError(f"vocab_size={vocab_size}: tokenizer {tokenizer!r} has {len(given)} tokens; "
                          "leave vocab_size out")
-    train, test, _, duplicates = text_blocks(name, documents, length, len(given), seed, cache, given.backend_tokenizer,
-                                             (given.bos_token_id, given.eos_token_id))
-    return Corpus(name, train, test, given, scored, duplicates)
+    return given
 
 
 def _wrap(tokenizer, **specials):

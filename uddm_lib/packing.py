@@ -16,7 +16,7 @@ from safetensors.torch import save as serialise
 
 from uddm_lib.results import atomic_write, resolve
 
-__all__ = ["SPECIALS", "check_blocks", "distinct", "text_blocks"]
+__all__ = ["SPECIALS", "check_blocks", "distinct", "quiet", "text_blocks"]
 
 HELD_OUT = 0.05  # share of a text's documents that make its test part
 SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
@@ -68,9 +68,9 @@ def check_blocks(blocks, vocab_size):
         raise ValueError(f"token blocks must be a tensor of shape (B, L); got {found}")
     if blocks.dtype == torch.bool or blocks.is_floating_point() or blocks.is_complex():
         raise ValueError(f"token blocks must hold integers; got {blocks.dtype}")
-    outside = (blocks < 0) | (blocks >= vocab_size)
-    if outside.any():
-        row, column = outside.nonzero()[0].tolist()
+    low, high = blocks.aminmax() if blocks.numel() else (0, 0)  # nothing of the size of the blocks is made
+    if low < 0 or high >= vocab_size:
+        row, column = ((blocks < 0) | (blocks >= vocab_size)).nonzero()[0].tolist()
         raise ValueError(f"token id {blocks[row, column].item()} (block {row}, position {column}) is outside "
                          f"the vocabulary; allowed are 0 to {vocab_size - 1}")
 
@@ -100,7 +100,7 @@ def _build(name, documents, length, vocab_size, seed, tokenizer, ends):
         raise ValueError(f"corpus {name!r} has one document; it needs two, one a line, to hold one out")
     held_out = max(1, round(HELD_OUT * len(documents)))
     order = torch.randperm(len(documents), generator=torch.Generator().manual_seed(seed))
-    with _quiet():
+    with quiet():
         corpus = Dataset.from_dict({"text": documents})
         test = corpus.select(order[:held_out].sort().values.tolist())
         train = corpus.select(order[held_out:].sort().values.tolist())  # sorted: the running text, with gaps
@@ -177,13 +177,16 @@ def _write_cache(path, train, test, tokenizer, duplicates):
 
 
 @contextlib.contextmanager
-def _quiet():
-    """No progress bars of ``datasets``, and no threads of ``tokenizers``: a later fork would warn of them."""
+def quiet(progress=False):
+    """No progress bars of ``datasets``, unless ``progress``, and no threads of ``tokenizers``: a later fork would warn
+    of them.
+    """
     import datasets
 
     hidden, threads = datasets.are_progress_bars_disabled(), os.environ.pop("TOKENIZERS_PARALLELISM", None)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    datasets.disable_progress_bars()
+    if not progress:
+        datasets.disable_progress_bars()
     try:
         yield
     finally:

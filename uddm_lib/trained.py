@@ -54,7 +54,8 @@ class TrainedRun(NamedTuple):
         noise = torch.randint(self.model.vocab_size, (-(-sequences // 4), self.train.shape[1]),
                               generator=torch.Generator().manual_seed(seed))
         noise[:, ~self.scored] = self.test[0, ~self.scored]
-        return {"train": self.train.repeat(copies, 1)[:sequences], "test": self.test[:sequences], "random": noise}
+        train = self.train[:sequences].long().repeat(copies, 1)[:sequences]  # first a part: LM1B's has GBs, of int16
+        return {"train": train, "test": self.test[:sequences], "random": noise}
 
 
 def load_run(folder, device="cpu"):
