@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -72,7 +73,7 @@ def _run(folder, stages, root):
     if missing := [name for name in ("length", "vocab_size") if not training[name]]:
         raise profiles.ProfileError(f"{stages['training'].label}: give {' and '.join(missing)} in the experiment, "
                                     "the plan counts with them")
-    config = UDDMConfig.named(training["size"], training["vocab_size"], training["length"])
+    config, parameters = _model(training["size"], training["vocab_size"], training["length"])
     steps, batch_size = training["steps"], training["batch_size"]
     passes = {"recovery": costs.recovery_passes(**_only(recovery, "sequences", "levels", "steps", "shares",
                                                         "greedy_steps", "start_t")),
@@ -84,8 +85,14 @@ def _run(folder, stages, root):
     if step:
         done["training"] = step / steps
     tables = costs.table_bytes(config, recovery, entropy, 3 if training["corpus"] == "markov" else 1)
-    return Run(Path(folder).name, (training["corpus"], training["size"]), costs.parameter_count(config), steps,
+    return Run(Path(folder).name, (training["corpus"], training["size"]), parameters, steps,
                steps * batch_size * config.length, training["precision"] == "bf16", flops, tables, done, step)
+
+
+@lru_cache
+def _model(size, vocab_size, length):
+    config = UDDMConfig.named(size, vocab_size, length)
+    return config, costs.parameter_count(config)
 
 
 def _only(parameters, *names):
@@ -116,8 +123,7 @@ def _table(runs, columns):
     rows = [{"corpus": corpus, "size": size, **columns(group)} for (corpus, size), group in groups.items()]
     if len(rows) > 1:
         rows.append({"corpus": "all", "size": "", **columns(runs)})
-    text = pd.DataFrame(rows).to_string(index=False, formatters={"corpus": "{:8}".format, "size": "{:8}".format})
-    return text + "\n"
+    return pd.DataFrame(rows).to_string(index=False) + "\n"
 
 
 def _work(group):

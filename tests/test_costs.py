@@ -1,7 +1,6 @@
 """What a sweep takes: the counts of profile paper against a count by hand, what is done, the command line."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def rows(text, title):
     """The table under a title: size -> the words of its row."""
     lines = text[text.index(title):].splitlines()
     header = next(i for i, line in enumerate(lines) if line.split()[:2] == ["corpus", "size"])
-    table = [re.split(r"\s{1,}", line.strip()) for line in lines[header + 1:lines.index("", header)]]
+    table = [line.split() for line in "\n".join(lines[header + 1:]).partition("\n\n")[0].splitlines()]
     return {row[1] if row[0] != "all" else "all": row for row in table}
 
 

