@@ -198,7 +198,7 @@ def test_wrong_arguments_are_one_line(capsys, monkeypatch):
     assert "--mfu 40 is outside (0, 1]" in failed(capsys, "paper", "--mfu", "40")
     assert "--mfu nan is outside (0, 1]" in failed(capsys, "paper", "--mfu", "nan")
     assert "--tflops 0 is not a positive number" in failed(capsys, "paper", "--tflops", "0")
-    assert "--device tpu is unknown; allowed: v100, a100, l40s," in failed(capsys, "paper", "--device", "tpu")
+    assert "--device tpu is unknown; allowed: a100, l40s, h100," in failed(capsys, "paper", "--device", "tpu")
     assert "not allowed with" in failed(capsys, "paper", "--device", "h100", "--tflops", "1")
 
     def nowhere():

@@ -53,7 +53,7 @@ def parser():
     plan.add_argument("--mfu", type=float, default=0.4, metavar="SHARE",
                       help="share of the device's peak rate that is reached, in (0, 1]; default: 0.4")
     rate = plan.add_mutually_exclusive_group()
-    rate.add_argument("--device", default="h200", metavar="NAME", help="v100, a100, l40s, h100 or h200, the default")
+    rate.add_argument("--device", default="h200", metavar="NAME", help="a100, l40s, h100 or h200, the default")
     rate.add_argument("--tflops", type=float, metavar="RATE", help="peak rate of another device, in any precision")
     plan.set_defaults(run=_plan)
     return top

@@ -2,8 +2,8 @@
 
 Operations are those of the matrix products (:attr:`~uddm_lib.model.UDDMConfig.forward_flops`). A *pass* is one sequence
 that goes forward through the network once. The numbers of passes are upper bounds: a stochastic step asks the network
-only about the sequences in which a token is not bound to stay. Not counted, since little beside the rest: validation
-and samples of notebook 02, text examples, and the exact denoisers of the Markov corpus.
+only about the sequences in which a token is not bound to stay. Not counted, since little beside the rest: the curriculum's
+soft input, validation and samples of notebook 02, text examples, and the exact denoisers of the Markov corpus.
 """
 
 from functools import lru_cache
@@ -17,8 +17,7 @@ from uddm_lib.schedule import LogLinearSchedule
 __all__ = ["DEVICES", "entropy_passes", "model_bytes", "parameter_count", "probe_flops", "recovery_passes",
            "state_bytes", "table_bytes", "training_flops"]
 
-DEVICES = {  # vendors' peak rates of dense matrix products, TFLOPS: bfloat16 (V100: half precision), float32
-    "v100": (125, 15.7),
+DEVICES = {  # vendors' peak rates of dense matrix products, TFLOPS: bfloat16, float32
     "a100": (312, 19.5),
     "l40s": (362, 91.6),
     "h100": (989, 67),
