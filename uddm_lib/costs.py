@@ -2,8 +2,8 @@
 
 Operations are those of the matrix products (:attr:`~uddm_lib.model.UDDMConfig.forward_flops`). A *pass* is one sequence
 that goes forward through the network once. The numbers of passes are upper bounds: a stochastic step asks the network
-only about the sequences in which a token is not bound to stay. Not counted, since little beside the rest: the curriculum's
-soft input, validation and samples of notebook 02, text examples, and the exact denoisers of the Markov corpus.
+only about the sequences in which a token is not bound to stay. Not counted, since little beside the rest: validation
+and samples of notebook 02, the curriculum's soft input, text examples, the exact denoisers of the Markov corpus.
 """
 
 from functools import lru_cache
