@@ -91,13 +91,16 @@ def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=N
 class _Objective(torch.nn.Module):
     """The loss of a batch as a module, so that data-parallel wrappers see all of a step's forward pass."""
 
-    def __init__(self, model):
+    def __init__(self, model, compile=False):
         super().__init__()
-        self.model, self.compile_loss = model, False
+        self.model = model
+        # Network and loss apart: between them lies a loop over tokens, which a compiler would unroll.
+        self.hidden = compiled(model.hidden, model.device) if compile else model.hidden
+        self.compile_loss = self.hidden != model.hidden  # there is a compiler
 
     def forward(self, z_t, x, alpha_t, dalpha_t, scale, mixture):
         """Mean NELBO in nats per token, sequences weighed by ``scale`` (B,); ``mixture`` as in :meth:`UDDM.hidden`."""
-        hidden, head = self.model.hidden(z_t, -torch.log(alpha_t).float(), mixture), self.model.head
+        hidden, head = self.hidden(z_t, -torch.log(alpha_t).float(), mixture), self.model.head
         return fused_loss(hidden, head.weight, head.bias, z_t, x, alpha_t, dalpha_t, scale[:, None] / x.numel(),
                           self.compile_loss)
 
@@ -116,7 +119,7 @@ class _Loop:
         fused = {"fused": True} if self.device.type in ("cpu", "cuda") else {}
         optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=0.0, **fused)
         self.average = AveragedModel(model.to(self.device), multi_avg_fn=functools.partial(_average, options.ema_decay))
-        self.model, self.optimizer = self.accelerator.prepare(_Objective(model), optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(_Objective(model, options.compile), optimizer)
         self.lr = get_scheduler(options.lr_schedule, optimizer, options.warmup_steps, options.steps)
         self.bf16 = options.precision == "bf16" and bf16_helps(self.device)
         self.step, self.rows = self._resume() if (folder / _STATE).is_file() else (0, [])
@@ -130,15 +133,13 @@ class _Loop:
     def run(self, validate, show_progress):
         """Take the steps that are left; returns the rows of the log."""
         options = self.options
-        forward = compiled(self.model) if options.compile else self.model
-        self.accelerator.unwrap_model(self.model).compile_loss = forward is not self.model
         self.model.train()
         since, started = self.step, time.perf_counter()
         losses = []
         steps = progress(range(self.step, options.steps), total=options.steps - self.step,
                          description="training", enabled=show_progress)
         for step in steps:
-            losses.append(self._update(forward, step))
+            losses.append(self._update(step))
             self.step = step + 1
             last = self.step == options.steps
             if self.step % options.log_every == 0 or last:
@@ -164,7 +165,7 @@ class _Loop:
         self.rows.append({"step": self.step, "loss": loss, "learning_rate": self.lr.get_last_lr()[0],
                           "tokens_per_second": rate, "mfu": rate / self.limit, "validation_nelbo": nelbo_now})
 
-    def _update(self, forward, step):
+    def _update(self, step):
         """One optimizer step; returns the loss in nats per token, still on the device."""
         options = self.options
         mine = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
@@ -177,7 +178,7 @@ class _Loop:
         z_t, mixture, alpha_t, dalpha_t = self._noisy(x, t, noise, step)
         with _seeded_dropout(self.average.module.config.dropout, options.seed, step, self.accelerator.process_index):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-                loss = forward(z_t, x, alpha_t, dalpha_t, scale, mixture)
+                loss = self.model(z_t, x, alpha_t, dalpha_t, scale, mixture)
             self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
         self.optimizer.step()
