@@ -25,8 +25,8 @@ class Run:
     parameters: int
     steps: int
     tokens: int
-    bf16: bool
-    flops: dict  # of training, recovery, entropy
+    bf16: dict  # whether training, recovery, entropy compute in bfloat16
+    flops: dict  # likewise
     tables: int  # bytes
     done: dict  # likewise, a share
     step: int | None = None  # of a training under way
@@ -50,7 +50,7 @@ def report(profile, mfu, rates, device, root=profiles.ROOT):
     runs = [_run(folder, stages, root) for folder, stages in _by_folder(jobs).items()]
     seconds = {name: 1 / (mfu * rate * TERA) for name, rate in zip((True, False), rates)}
     hours = (f"GPU-hours at {mfu:.0%} of the peak of {device}: {rates[0]:g} TFLOPS in bfloat16, {rates[1]:g} in "
-             "float32, in which probes run.\nOf matrix products alone: starting notebooks and kernels adds to them.")
+             "float32, each notebook in its own.\nOf matrix products alone: starting notebooks and kernels takes more.")
     parts = [f"{profile}: {len(runs)} runs, {len(jobs)} notebooks\n",
              "Operations of all runs; of probes, recovery and entropy, at most these.", _table(runs, _work),
              hours, _table(runs, lambda group: _hours(group, seconds)),
@@ -80,13 +80,15 @@ def _run(folder, stages, root):
               "entropy": costs.entropy_passes(**_only(entropy, "sequences", "generated", "steps", "outcome_t"))}
     flops = {"training": costs.training_flops(config, steps, batch_size)}
     flops |= {stage: costs.probe_flops(config, count) for stage, count in passes.items()}
+    bf16 = {stage: given.get("precision") == "bf16"
+            for stage, given in zip(("training", *PROBES), (training, recovery, entropy))}
     done = {stage: float(_finished(root, job)) for stage, job in stages.items()}
     step = None if done["training"] else _step(root / folder)
     if step:
         done["training"] = step / steps
     tables = costs.table_bytes(config, recovery, entropy, 3 if training["corpus"] == "markov" else 1)
     return Run(Path(folder).name, (training["corpus"], training["size"]), parameters, steps,
-               steps * batch_size * config.length, training["precision"] == "bf16", flops, tables, done, step)
+               steps * batch_size * config.length, bf16, flops, tables, done, step)
 
 
 @lru_cache
@@ -136,7 +138,7 @@ def _work(group):
 
 def _hours(group, seconds):
     def hours(stage, share=lambda run, stage: 1.0):
-        return sum(run.flops[stage] * share(run, stage) * seconds[run.bf16 and stage == "training"]
+        return sum(run.flops[stage] * share(run, stage) * seconds[run.bf16[stage]]
                    for run in group) / HOUR
 
     stages = ("training", *PROBES)
