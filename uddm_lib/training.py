@@ -173,7 +173,7 @@ class _Loop:
         index = batch_indices(len(self.blocks), options.batch_size, step, options.seed)[mine]
         t, scale = (part[mine].to(self.device) for part in sample_times(
             options.batch_size, options.t_min, generator, options.t_sampling))
-        x = self.blocks[index.to(self.device)]
+        x = self.blocks[index.to(self.device)].long()
         noise = _generator(options.seed, step, 1 + self.accelerator.process_index, self.device)
         z_t, mixture, alpha_t, dalpha_t = self._noisy(x, t, noise, step)
         with _seeded_dropout(self.average.module.config.dropout, options.seed, step, self.accelerator.process_index):
