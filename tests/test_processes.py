@@ -48,6 +48,7 @@ def compare(worst, what, found, expected):
     worst("trained weights", what, (weights(found.model) - weights(expected.model)).abs().max(), 1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path, worst):
     """Seven sequences for two processes: unequal shares; one run is stopped by a signal to the second process."""
     names = ["plain", "parts", "stopped"]

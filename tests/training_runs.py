@@ -19,7 +19,7 @@ OPTIONS = dict(steps=12, batch_size=7, learning_rate=3e-3, warmup_steps=2, ema_d
                checkpoint_every=6)
 GAUSSIAN = dict(curriculum="gaussian", curriculum_steps=8)
 RUNS = {"plain": {}, "gaussian": GAUSSIAN, "parts": dict(t_sampling="importance", micro_batch=2), "stopped": GAUSSIAN,
-        "dropout": {}, "killed": dict(steps=300, log_every=2, checkpoint_every=4)}
+        "dropout": {}, "killed": dict(steps=150, log_every=2, checkpoint_every=4)}
 EXACT = ["step", "loss", "learning_rate", "validation_nelbo"]  # columns of the log that are not measured times
 
 

@@ -128,7 +128,8 @@ def load_state(path):
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            # Copies, since the tensors lie in the mapped file, which later checkpoints remove.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
         if _digest(tensors, about["state"]) != about["sha256"]:
             raise ValueError("its checksum is another")
         return tensors, json.loads(about["state"])

@@ -174,7 +174,8 @@ class _Loop:
             return
         done = self.step == self.options.steps
         if not done and self.saved < self.step:
-            self._check(self._mean_losses().mean().item())
+            if self.losses:  # else a row was just added, and checked
+                self._check(self._mean_losses().mean().item())
             self._checkpoint()
         raise Stopped(f"{self.folder}: stopped by a signal {'at its end' if done else f'after step {self.step}'}; "
                       "the same call continues", announce=self.accelerator.is_main_process)
