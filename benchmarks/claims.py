@@ -12,7 +12,7 @@ from pathlib import Path
 
 import measure
 
-SCRIPTS = "loss", "reverse_step", "entropy", "t_sampling"
+SCRIPTS = "loss", "training", "reverse_step", "entropy", "t_sampling"
 # Benchmark, group, side, the row's column, what is claimed of it: at least, or at most.
 CLAIMS = [
     ("loss", "whole model", "fused, fp32", "faster", ">=", 1.5),
@@ -59,8 +59,8 @@ def show(rows):
     width = max(len(row["what"]) for row in rows)
     print(f"{'':{width}}  {'against':24}  {'':33}  claimed  measured")
     for row in rows:
-        print(f"{row['what']:{width}}  {row['against']:24}  {row['figure']:33}  {row['claimed']:>7}  {row['measured']:8.2f}"
-              f"{'' if row['holds'] else '  missed'}")
+        print(f"{row['what']:{width}}  {row['against']:24}  {row['figure']:33}  {row['claimed']:>7}  "
+              f"{row['measured']:8.2f}{'' if row['holds'] else '  missed'}")
 
 
 def main():
@@ -70,7 +70,8 @@ def main():
     if unknown := set(chosen) - set(SCRIPTS):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(SCRIPTS)}")
     for name in chosen:
-        subprocess.run([sys.executable, Path(__file__).with_name(f"{name}.py")], check=True)
+        print(f"measuring {name}", flush=True)
+        subprocess.run([sys.executable, Path(__file__).with_name(f"{name}.py")], check=True, stdout=subprocess.DEVNULL)
     suffix = "-gpu" if measure.GPU else ""
     records = {name: json.loads((measure.RESULTS / f"{name}{suffix}.json").read_text())
                for name in {claim[0] for claim in CLAIMS}}

@@ -16,7 +16,8 @@ def problem():
     torch.manual_seed(0)
     model = UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval().to(measure.DEVICE)
     torch.nn.init.normal_(model.head.weight, std=0.05)
-    return model, torch.randint(VOCAB, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1)).to(measure.DEVICE)
+    x = torch.randint(VOCAB, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1))
+    return model, x.to(measure.DEVICE)
 
 
 class Logits:
@@ -46,7 +47,7 @@ def side(entropy, bf16=False):
     return prepare
 
 
-def agreement():
+def agreement(_):
     model, x = problem()
     expected = conditional_entropy(Logits(model), x[:4], T)
     return {"largest difference from softmax and entr (nats)":

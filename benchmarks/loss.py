@@ -9,7 +9,8 @@ import measure
 import published
 import torch
 
-from uddm_lib.diffusion import corrupt, fused_loss, nelbo
+from uddm_lib import _chunks
+from uddm_lib.diffusion import corrupt, fused_loss
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.schedule import LogLinearSchedule
 
@@ -38,6 +39,25 @@ def compiled(*arguments):
     return fused_loss(*arguments, compile=True)
 
 
+def products(bf16):
+    """The three matrix products of the loss and its gradients alone, some tokens at a time: what limits it."""
+    def prepare():
+        model, (z_t, _, alpha, _) = problem()
+        with torch.no_grad():
+            hidden = model.hidden(z_t, -alpha.log().float()).flatten(0, 1)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        hidden, weight = hidden.to(dtype), model.head.weight.detach().to(dtype)
+        total = torch.zeros_like(weight)
+
+        def work():
+            for part in _chunks.pieces(len(hidden), VOCAB):
+                logits = hidden[part] @ weight.T
+                logits @ weight
+                total.addmm_(logits.T, hidden[part])
+        return work
+    return prepare
+
+
 def side(loss, whole, bf16=False, vocab_size=VOCAB):
     """Prepare the forward and backward pass of the whole model, or from its hidden states."""
     def prepare():
@@ -59,13 +79,15 @@ def side(loss, whole, bf16=False, vocab_size=VOCAB):
 
 
 def sides(whole):
+    kinds = () if whole else ("fp32", "bf16")
+    alone = {f"three matrix products alone, {kind}": products(kind == "bf16") for kind in kinds}
     return {"published, fp32": side(plainly(published.nelbo), whole),
             **({"published, bf16": side(plainly(published.nelbo), whole, True)} if measure.GPU else {}),
             "fused, fp32": side(fused_loss, whole), "fused, compiled, fp32": side(compiled, whole),
-            "fused, bf16": side(fused_loss, whole, True), "fused, compiled, bf16": side(compiled, whole, True)}
+            "fused, bf16": side(fused_loss, whole, True), "fused, compiled, bf16": side(compiled, whole, True), **alone}
 
 
-def agreement():
+def agreement(_):
     """Relative distances of value and gradients from float64, from hidden states."""
     model, rest = problem()
     layer = [part.detach() for part in (model.hidden(rest[0], -rest[2].log().float()), *model.head.parameters())]

@@ -77,13 +77,14 @@ def machine():
     about = {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(),
              "threads": torch.get_num_threads(), "capability": torch.backends.cpu.get_cpu_capability(),
              "torch": torch.__version__, "python": platform.python_version(), "load": list(os.getloadavg()),
-             "gpu": torch.cuda.get_device_name() if GPU else None, "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+             "gpu": torch.cuda.get_device_name() if GPU else None,
+             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
                             cwd=Path(__file__).parent)
     return about | {"commit": commit.stdout.strip() or None}
 
 
-def main(name, groups, about, agreement=dict):
+def main(name, groups, about, facts=None):
     """Measure a benchmark's sides and write ``results/<name>.json``.
 
     Args:
@@ -91,7 +92,7 @@ def main(name, groups, about, agreement=dict):
         groups: {group: {side: function that prepares the problem and returns the work}}; each group's first side is
             what the others are compared to.
         about: sizes, for the record.
-        agreement: gives numbers on how far the sides' results are apart.
+        facts: further numbers for the record by name, given the rows: how far results are apart, rates.
     """
     sides = {f"{group}/{side}": prepare for group, parts in groups.items() for side, prepare in parts.items()}
     parser = argparse.ArgumentParser()
@@ -113,7 +114,7 @@ def main(name, groups, about, agreement=dict):
             "group": group, "side": side, "median_s": median[side], "least_s": min(seconds[side]),
             "most_s": max(seconds[side]), "faster": median[first] / median[side], "extra_mib": extra[side],
             "memory": extra[side] / extra[first]} for side in parts]
-    record |= {"agreement": agreement(), "load_after": list(os.getloadavg())}
+    record |= {"facts": facts(record["rows"]) if facts else {}, "load_after": list(os.getloadavg())}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     show(record)
@@ -140,6 +141,6 @@ def show(record):
             print(f"{group}\n  {'':{width}}  median s   least s    faster  extra MiB  of first")
         print(f"  {row['side']:{width}}  {row['median_s']:8.3f}  {row['least_s']:8.3f}  {row['faster']:7.2f}x  "
               f"{row['extra_mib']:9.0f}  {row['memory']:8.2f}")
-    for name, value in record["agreement"].items():
-        print(f"  {name}: {value:.1e}")
+    for name, value in record["facts"].items():
+        print(f"  {name}: {value:.3g}")
     print(flush=True)

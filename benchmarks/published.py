@@ -6,8 +6,7 @@ import torch
 def nelbo(logits, z_t, x, alpha_t, dalpha_t):
     """Paper eq. (3), float32, per token (B, L), in the form the released code takes: only xbar_theta is over V.
 
-    sum_j (xbar_j / xbar_z) log(xbar_theta_z xbar_j / (xbar_theta_j xbar_z)), with xbar_j = 1 - alpha_t but at x, needs the
-    sum of log xbar_theta_j and single entries. (Every term over V, one-hot x included, takes about twice as long.)
+    Its sum over j, where xbar_j = 1 - alpha_t but at x, needs the sum of log xbar_theta_j and single entries.
     """
     p = logits.float().log_softmax(-1).exp()
     vocab_size = p.shape[-1]

@@ -24,7 +24,9 @@ PROFILE = {
         "corpus": "markov", "length": 16, "vocab_size": 32, "sizes": ["pico"], "n": [8, 64],
         "training": {"steps": 400, "batch_size": 32, "learning_rate": 6.0e-3, "warmup_steps": 50, "ema_decay": 0.98,
                      "checkpoint_every": 20},
-        "recovery": {"sequences": 32, "steps": 10}, "entropy": {"sequences": 32, "generated": 32, "steps": 10}}]}
+        "recovery": {"sequences": 32, "steps": 10}, "entropy": {"sequences": 32, "generated": 32, "steps": 10}}],
+    "claims": {"markov": {"t": 0.1, "smallest_train": 0.9, "smallest_test": 0.3, "smallest_entropy": 0.1,
+                          "largest_gap": 0.1, "largest_entropy": 0.2}}}  # not asserted at this size
 
 
 def checkout(folder):
@@ -32,6 +34,7 @@ def checkout(folder):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     shutil.copytree(ROOT / "runs", folder / "runs", ignore=lambda path, names: [
         name for name in names if (Path(path) / name).is_dir()])
+    shutil.copytree(ROOT / "runs" / "pretrained", folder / "runs" / "pretrained")
     (folder / "runs" / "faults.yaml").write_text(yaml.safe_dump(PROFILE))
     return folder
 

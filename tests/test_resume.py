@@ -49,9 +49,9 @@ def before_step(monkeypatch, what):
     """Call ``what(step)`` before each step."""
     update = training._Loop._update
 
-    def both(self, forward, step):
+    def both(self, step):
         what(step)
-        return update(self, forward, step)
+        return update(self, step)
 
     monkeypatch.setattr(training._Loop, "_update", both)
 

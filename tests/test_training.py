@@ -43,19 +43,19 @@ def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout, cu
     whole = train(tmp_path / "whole", BLOCKS, BLOCKS, config, options)
     update = training._Loop._update
 
-    def dies(self, forward, step):
+    def dies(self, step):
         if step == 9:
             raise KeyboardInterrupt
-        return update(self, forward, step)
+        return update(self, step)
 
     monkeypatch.setattr(training._Loop, "_update", dies)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "killed", BLOCKS, BLOCKS, config, options)
     steps = []
 
-    def counts(self, forward, step):
+    def counts(self, step):
         steps.append(step)
-        return update(self, forward, step)
+        return update(self, step)
 
     monkeypatch.setattr(training._Loop, "_update", counts)
     resumed = train(tmp_path / "killed", BLOCKS, BLOCKS, config, options)
@@ -116,8 +116,8 @@ def test_other_parameters_do_not_mix(tmp_path):
 def test_an_infinite_loss_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     update = training._Loop._update
 
-    def breaks(self, forward, step):
-        return update(self, forward, step) * (math.inf if step == 6 else 1)
+    def breaks(self, step):
+        return update(self, step) * (math.inf if step == 6 else 1)
 
     monkeypatch.setattr(training._Loop, "_update", breaks)
     message = "became inf by step 8: lower learning_rate=0.003; .*state-000000004.safetensors"
@@ -131,8 +131,8 @@ def test_an_infinite_loss_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
 def test_weights_that_break_at_the_last_step_are_not_saved(tmp_path, monkeypatch):
     update = training._Loop._update
 
-    def breaks(self, forward, step):
-        loss = update(self, forward, step)
+    def breaks(self, step):
+        loss = update(self, step)
         if step == 11:
             self.average.module.head.bias.data.fill_(math.nan)
         return loss
@@ -160,6 +160,18 @@ def test_without_a_compiler_training_is_eager_and_says_so(tmp_path, monkeypatch,
     assert "No working C++ compiler found): training eagerly" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what the compiler imports
+def test_a_compiled_run_is_the_eager_one(tmp_path):
+    if devices.compiled(torch.sin, "cpu") is torch.sin:
+        pytest.skip("no working compiler here")
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0)
+    runs = [train(tmp_path / str(compile), BLOCKS, BLOCKS, config, TrainingOptions(**OPTIONS, compile=compile))
+            for compile in (False, True)]
+    assert runs[1].log["loss"].tolist() == pytest.approx(runs[0].log["loss"].tolist(), rel=1e-5)
+    torch.testing.assert_close(weights(runs[1].model), weights(runs[0].model), rtol=1e-3, atol=1e-5)
+
+
 def test_bfloat16_trains_too(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "bf16_helps", lambda device: True)
     result = run(tmp_path / "run", precision="bf16")
@@ -182,7 +194,9 @@ def test_the_rate_of_matrix_products_is_measured():
 
 def test_where_bfloat16_is_slow_training_stays_in_float32_and_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(devices, "matmul_rate", lambda device, dtype, shape: 1.0 if dtype == torch.bfloat16 else 2.0)
+    devices.bf16_helps.cache_clear()
     result = run(tmp_path / "run", precision="bf16")
+    devices.bf16_helps.cache_clear()
     assert "bfloat16 is not faster than float32 on this cpu device" in capsys.readouterr().out
     assert torch.equal(weights(result.model), weights(run(tmp_path / "fp32").model))
 
@@ -214,7 +228,7 @@ def test_importance_sampling_trains_on_the_same_loss(tmp_path):
     """One step at a learning rate of nothing: the logged losses estimate the same number, with less variance."""
     losses = {}
     for sampling in ("uniform", "importance"):
-        options = OPTIONS | dict(steps=300, batch_size=64, learning_rate=1e-12, log_every=1, checkpoint_every=300)
+        options = OPTIONS | dict(steps=150, batch_size=64, learning_rate=1e-12, log_every=1, checkpoint_every=150)
         config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0)
         result = train(tmp_path / sampling, BLOCKS, BLOCKS, config, TrainingOptions(**options, t_sampling=sampling))
         losses[sampling] = torch.tensor(result.log["loss"].to_numpy())

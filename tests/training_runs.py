@@ -39,10 +39,10 @@ def _stop_once(rank):
     """Let process ``rank`` send itself a signal in step 4."""
     update = training._Loop._update
 
-    def stops(self, forward, step):
+    def stops(self, step):
         if step == 4 and self.accelerator.process_index == rank:
             os.kill(os.getpid(), signal.SIGUSR1)
-        return update(self, forward, step)
+        return update(self, step)
 
     training._Loop._update = stops
     return update

@@ -3,13 +3,16 @@
 import torch
 
 ENTRIES = 2**22  # logits held at once: 16 MiB in float32, some 137 tokens at V = 30,522
+SMALL = 1024     # a vocabulary whose logits cost next to nothing: no products in bfloat16
 
 
 def dtypes(hidden, weight):
     """Dtypes of the matrix products and of what follows them."""
     kind = hidden.device.type
     product = torch.promote_types(hidden.dtype, weight.dtype)
-    if torch.is_autocast_enabled(kind) and product == torch.float32:
+    if len(weight) < SMALL:
+        product = torch.promote_types(product, torch.float32)
+    elif torch.is_autocast_enabled(kind) and product == torch.float32:
         product = torch.get_autocast_dtype(kind)
     return product, torch.promote_types(product, torch.float32)
 

@@ -1,5 +1,6 @@
 """What the device at hand does well: its rate of matrix products, fast bfloat16, a compiler for torch.compile."""
 
+import functools
 import statistics
 import time
 
@@ -34,6 +35,7 @@ def _wait(device):
         torch.cuda.synchronize(device)
 
 
+@functools.cache
 def bf16_helps(device):
     """Whether matrix products in bfloat16 are faster than in float32; says so if not (on some CPUs, much slower)."""
     if device.type == "cpu":
@@ -42,16 +44,16 @@ def bf16_helps(device):
     else:
         helps = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if not helps:
-        print(f"bfloat16 is not faster than float32 on this {device.type} device: training in float32", flush=True)
+        print(f"bfloat16 is not faster than float32 on this {device.type} device: staying in float32", flush=True)
     return helps
 
 
-def compiled(model):
-    """The compiled model, or the model itself, with a word on why, where torch.compile finds no compiler."""
+def compiled(function, device):
+    """The compiled function, or the function itself, with a word on why, where torch.compile finds no compiler."""
     try:
-        torch.compile(lambda a: a.sin() + 1)(torch.zeros(8, device=next(model.parameters()).device))
+        torch.compile(lambda a: a.sin() + 1)(torch.zeros(8, device=device))
     except Exception as error:  # the backend raises many types: a missing C++ compiler, Triton, headers
         reason = str(error).strip().splitlines()[0]
         print(f"torch.compile does not work here ({reason}): training eagerly, which is slower", flush=True)
-        return model
-    return torch.compile(model)
+        return function
+    return torch.compile(function)

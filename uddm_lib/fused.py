@@ -25,11 +25,10 @@ from uddm_lib._levels import open_level
 
 __all__ = ["fused_loss", "fused_nelbo"]
 
-_SMALL = 1024     # a vocabulary whose logits cost next to nothing: float64, and no products in bfloat16
-_CACHED = 2**20   # logits at work at once where nothing is compiled: temporaries that stay in a CPU's cache
+_TINY = 16        # a vocabulary at which r is so small that what is left of S - r needs float64
+_CACHED = 2**17   # logits at work at once where nothing is compiled: temporaries that stay in a CPU's cache
 
 
-@torch.compiler.disable  # a loop over tokens that a compiler would unroll
 def fused_nelbo(hidden, weight, bias, z_t, x, alpha_t, dalpha_t, compile=False):
     """NELBO per token (paper eq. (3)) from hidden states: :func:`uddm_lib.diffusion.nelbo` without (B, L, V) tensors.
 
@@ -37,8 +36,7 @@ def fused_nelbo(hidden, weight, bias, z_t, x, alpha_t, dalpha_t, compile=False):
     sum is all that is wanted, as in training, :func:`fused_loss` saves that.
 
     Matrix products are in the inputs' dtype, or in bfloat16 under a bfloat16 autocast; all else is in float32 at
-    least. Below 1,024 tokens of vocabulary there is nothing to save: products are in float32 at least, all else in
-    float64, since at small V alpha_t what is left of the logarithms' sum is far smaller than its terms. The noise
+    least. (With fewer than 1,024 tokens to the vocabulary bfloat16 has nothing to save and is not used.) The noise
     levels are read once (on a GPU: one synchronisation a call, none in the loop over tokens).
 
     Args:
@@ -61,7 +59,6 @@ def fused_nelbo(hidden, weight, bias, z_t, x, alpha_t, dalpha_t, compile=False):
     return _sweep(flat, weight, bias, plan)[0].view(x.shape)
 
 
-@torch.compiler.disable
 def fused_loss(hidden, weight, bias, z_t, x, alpha_t, dalpha_t, scale=None, compile=False):
     """Weighted sum of :func:`fused_nelbo` over tokens, whose gradients are formed along with it: three products.
 
@@ -104,9 +101,8 @@ def _plan(hidden, weight, z_t, x, alpha_t, dalpha_t, compile):
     same = z_t == x
     slope = dalpha / (vocab_size * alpha) / torch.where(same, 1 + ratio, 1.0)
     product, work = _chunks.dtypes(hidden, weight)
-    if vocab_size < _SMALL:
-        given = torch.promote_types(hidden.dtype, weight.dtype)
-        product, work = torch.promote_types(given, torch.float32), torch.float64
+    if vocab_size < _TINY:
+        work = torch.float64
     return _Plan(torch.stack([z_t, x], -1).view(-1, 2), alpha.reshape(-1), ratio.view(-1), slope.view(-1),
                  same.view(-1), vocab_size, product, work, compile)
 
@@ -232,7 +228,7 @@ def _above(q, q_top):
 
 def _in_cache(logits, *per_token):
     """:func:`_terms`, some tokens at a time."""
-    size = max(_CACHED // logits.shape[-1], 1)
+    size = max(_CACHED // logits.shape[-1], 16)
     parts = [None if tensor is None else tensor.split(size) for tensor in (logits, *per_token)]
     return torch.cat([_terms(*(part and part[i] for part in parts)) for i in range(len(parts[0]))])
 

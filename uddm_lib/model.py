@@ -234,13 +234,13 @@ class _Block(nn.Module):
     def _attend(self, h, rotary):
         batch, length, width = h.shape
         q, k, v = self.qkv(h).view(batch, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = _rotate(q, rotary), _rotate(k, rotary)
+        # The scale of the products goes into the small tables that rotate q.
+        q, k = _rotate(q, [part * q.shape[-1] ** -0.5 for part in rotary]), _rotate(k, rotary)
         if h.device.type == "cpu":
             # At the short lengths that a CPU trains, plain products beat the fused kernel (bfloat16: backward 5 x).
-            weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
-            attended = weights.to(v.dtype) @ v
+            attended = (q @ k.transpose(-1, -2)).softmax(-1).to(v.dtype) @ v
         else:
-            attended = F.scaled_dot_product_attention(q, k, v)
+            attended = F.scaled_dot_product_attention(q, k, v, scale=1.0)
         return attended.transpose(1, 2).reshape(batch, length, width)
 
     def _drop(self, h):

@@ -16,8 +16,8 @@ __all__ = ["conditional_entropy", "corrupt_share", "novelty", "recovery_rates", 
            "token_recovery", "validation_nelbo"]
 
 
-def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, scored=None, seed=1, batch_size=256,
-                   show_progress=False):
+def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, scored=None, seed=1, batch_size=None,
+                   precision="fp32", show_progress=False):
     """Token recovery rate (paper eq. (12)) of every sequence at several noise levels.
 
     Stochastic (experiment 2): a level is the diffusion time t of both the corruption and the start of the
@@ -33,7 +33,8 @@ def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, s
         start_t: fixed start of the greedy process.
         scored: mask of the positions that count, shape (L,); all by default.
         seed: the corruption and the draws at a level depend on it and on the level's position alone.
-        batch_size: sequences a call of the denoiser.
+        batch_size: sequences a call of the denoiser; see :func:`~uddm_lib.sampling.restore`.
+        precision: of a network in the reverse process; see :func:`~uddm_lib.sampling.trajectory`.
         show_progress: show one progress bar over all levels, sequences and steps.
 
     Returns:
@@ -52,7 +53,8 @@ def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, s
     with tqdm(total=len(x) * sum(calls), desc="recovery", disable=not show_progress) as bar:
         for i, level in enumerate(levels):
             generator = torch.Generator(x.device).manual_seed(seed * 1_000 + i)
-            z_t, restored = _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size, bar)
+            z_t, restored = _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size, precision,
+                                         bar)
             rates = recovery_rates(x, z_t, restored, scored)
             rates.insert(0, "level", level)
             tables.append(rates)
@@ -80,19 +82,19 @@ def recovery_rates(x, z_t, restored, scored=None):
     })
 
 
-def token_outcomes(denoiser, x, t, steps=1000, scored=None, seed=1, batch_size=256):
+def token_outcomes(denoiser, x, t, steps=1000, scored=None, seed=1, batch_size=None, precision="fp32"):
     """Conditional entropy of every token after restoration, by what became of the token (figure 3).
 
-    The sequences are corrupted at t and restored stochastically; the entropy is that of the prediction at
-    t = 1e-5 given the restored sequence.
+    The sequences are corrupted at t and restored stochastically, by a network at ``precision``; the entropy is that of
+    the prediction, in float32, at t = 1e-5 given the restored sequence.
 
     Returns:
         A table with a row a scored token: ``sequence, position, outcome, entropy`` (nats); the outcome is
         recovered or failed for corrupted tokens, stable or unstable for untouched ones.
     """
     generator = torch.Generator(x.device).manual_seed(seed)
-    z_t, restored = _round_trip(denoiser, x, t, steps, False, 1.0, generator, batch_size)
-    entropy = conditional_entropy(denoiser, restored, generator=generator, batch_size=batch_size)
+    z_t, restored = _round_trip(denoiser, x, t, steps, False, 1.0, generator, batch_size, precision)
+    entropy = conditional_entropy(denoiser, restored, generator=generator)
     scored = _mask(x, scored)
     sequence, position = torch.meshgrid(torch.arange(len(x)), scored.nonzero()[:, 0].cpu(), indexing="ij")
     code = (2 * (z_t == x) + (restored != x))[:, scored].cpu()
@@ -247,13 +249,13 @@ def _check_share(share):
         raise ValueError(f"share={share!r} is outside [0, 1]")
 
 
-def _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size, bar=None):
+def _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size, precision, bar=None):
     """Corrupt x at a level and restore it: (z_t, restored)."""
     if greedy:
         z_t = corrupt_share(x, level, denoiser.vocab_size, generator)
     else:
         z_t, start_t = corrupt(x, LogLinearSchedule().alpha(level), denoiser.vocab_size, generator), level
-    return z_t, restore(denoiser, z_t, start_t, steps, greedy, generator, batch_size, bar)
+    return z_t, restore(denoiser, z_t, start_t, steps, greedy, generator, batch_size, bar, precision=precision)
 
 
 def _mask(x, scored):

@@ -102,13 +102,16 @@ def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=N
 class _Objective(torch.nn.Module):
     """The loss of a batch as a module, so that data-parallel wrappers see all of a step's forward pass."""
 
-    def __init__(self, model):
+    def __init__(self, model, compile=False):
         super().__init__()
-        self.model, self.compile_loss = model, False
+        self.model = model
+        # Network and loss apart: between them lies a loop over tokens, which a compiler would unroll.
+        self.hidden = compiled(model.hidden, model.device) if compile else model.hidden
+        self.compile_loss = self.hidden != model.hidden  # there is a compiler
 
     def forward(self, z_t, x, alpha_t, dalpha_t, scale, mixture):
         """Sum of the tokens' NELBOs in nats times ``scale`` (B,); ``mixture`` as in :meth:`UDDM.hidden`."""
-        hidden, head = self.model.hidden(z_t, -torch.log(alpha_t).float(), mixture), self.model.head
+        hidden, head = self.hidden(z_t, -torch.log(alpha_t).float(), mixture), self.model.head
         return fused_loss(hidden, head.weight, head.bias, z_t, x, alpha_t, dalpha_t, scale[:, None],
                           self.compile_loss)
 
@@ -130,7 +133,7 @@ class _Loop:
         fused = {"fused": True} if self.device.type in ("cpu", "cuda") else {}
         optimizer = torch.optim.AdamW(model.parameters(), options.learning_rate, weight_decay=0.0, **fused)
         self.average = AveragedModel(model.to(self.device), multi_avg_fn=functools.partial(_average, options.ema_decay))
-        self.model, self.optimizer = self.accelerator.prepare(_Objective(model), optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(_Objective(model, options.compile), optimizer)
         self.lr = get_scheduler(options.lr_schedule, optimizer, options.warmup_steps, options.steps)
         self.step, self.rows, self.losses, self.bf16 = 0, [], [], False
         if (found := checkpoints.load_last(folder, self.accelerator.print)) is not None:
@@ -147,15 +150,13 @@ class _Loop:
     def run(self, validate, show_progress, requests):
         """Take the steps that are left; returns the rows of the log. Stops when ``requests`` is no longer empty."""
         options = self.options
-        forward = compiled(self.model) if options.compile else self.model
-        self.accelerator.unwrap_model(self.model).compile_loss = forward is not self.model
         self.model.train()
         since, started = self.step, time.perf_counter()
         steps = range(self.step, options.steps)
         if self.accelerator.is_main_process:
             steps = progress(steps, len(steps), "training", show_progress)
         for step in steps:
-            self.losses.append(self._update(forward, step))
+            self.losses.append(self._update(step))
             self.step = step + 1
             last = self.step == options.steps
             if self.step % options.log_every == 0 or last:
@@ -209,7 +210,7 @@ class _Loop:
             raise FloatingPointError(f"the loss became {loss} by step {self.step}: "
                                      f"lower learning_rate={self.options.learning_rate}{kept}")
 
-    def _update(self, forward, step):
+    def _update(self, step):
         """One optimizer step; returns the loss in nats per token of this process's share, still on the device."""
         config, loss = self.average.module.config, 0
         batch = global_batch(self.blocks, self.options, config.vocab_size, step)
@@ -217,7 +218,7 @@ class _Loop:
             for part in self.shares:
                 alone = part is not self.shares[-1]  # gradients are exchanged once a step, with the last part's
                 with self.accelerator.no_sync(self.model) if alone else contextlib.nullcontext():
-                    loss = loss + self._gradients(forward, batch.take(part))
+                    loss = loss + self._gradients(batch.take(part))
         self.accelerator.clip_grad_norm_(self.model.parameters(), self.options.gradient_clip)
         self.optimizer.step()
         self.lr.step()
@@ -225,10 +226,10 @@ class _Loop:
         self.average.update_parameters(self._network())
         return loss
 
-    def _gradients(self, forward, batch):
+    def _gradients(self, batch):
         """Add the gradients of a part of the batch; returns its part of the loss."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            loss = forward(*batch._replace(scale=batch.scale * self.processes))  # of gradients, the mean is taken
+            loss = self.model(*batch._replace(scale=batch.scale * self.processes))  # of gradients, the mean is taken
         self.accelerator.backward(loss)
         return loss.detach()
 
