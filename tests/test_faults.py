@@ -39,7 +39,22 @@ def checkout(folder):
     return folder
 
 
-def start(folder):
+@pytest.fixture
+def start():
+    """Start the sweep of a checkout; what still runs at the test's end is killed."""
+    started = []
+
+    def sweep(folder):
+        started.append(_sweep(folder))
+        return started[-1]
+
+    yield sweep
+    for process in started:
+        if process.poll() is None:
+            kill(process)
+
+
+def _sweep(folder):
     command = [sys.executable, "runs/sweep.py", "faults", "--cores", "2", "--threads", "1"]
     environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONWARNINGS": "default"}
     with open(folder / "output.txt", "a") as output:
@@ -77,7 +92,7 @@ def check(folder, expected, process):
 
 
 @pytest.mark.faults
-def test_a_sweep_killed_at_random_moments_ends_in_the_same_tables(tmp_path):
+def test_a_sweep_killed_at_random_moments_ends_in_the_same_tables(tmp_path, start):
     whole, disturbed = checkout(tmp_path / "whole"), checkout(tmp_path / "disturbed")
     sweep = start(whole)
     sweep.wait()
