@@ -12,7 +12,7 @@ RUN := .venv/bin/python
 # come out alike on every machine, which the comparison of notebook outputs needs.
 TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
 
-.PHONY: help figures test bench clean
+.PHONY: help figures test test-faults bench clean
 
 help:
 	@echo "make figures    train the models, run the probes and draw the figures in paper_figures/"
@@ -20,6 +20,7 @@ help:
 	@echo "                  CORES=$(CORES)         processor cores to use"
 	@echo "                  THREADS=$(THREADS)       threads a notebook; 0: what a measurement finds faster"
 	@echo "make test       run the unit tests, then every notebook against its stored outputs"
+	@echo "make test-faults  kill a small sweep at 20 random moments and compare its tables (about 10 minutes)"
 	@echo "make bench      time and memory of loss, reverse step and entropy against the published ones (15 minutes)"
 	@echo "make clean      remove .venv and caches (results in runs/ and paper_figures/ stay)"
 	@echo
@@ -35,6 +36,9 @@ figures: .venv/.installed
 test: .venv/.installed
 	$(TEST) tests
 	$(TEST) --nbval --nbval-cell-timeout=600 notebooks
+
+test-faults: .venv/.installed
+	$(TEST) -m faults tests/test_faults.py
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \

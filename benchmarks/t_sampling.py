@@ -8,13 +8,14 @@ import tempfile
 import measure
 import torch
 
+from uddm_lib.batches import sample_times
 from uddm_lib.data import load_corpus
 from uddm_lib.diffusion import corrupt, fused_loss, fused_nelbo
 from uddm_lib.model import UDDMConfig
 from uddm_lib.probes import validation_nelbo
 from uddm_lib.schedule import LogLinearSchedule
 from uddm_lib.trained import load_run
-from uddm_lib.training import TrainingOptions, sample_times, train
+from uddm_lib.training import TrainingOptions, train
 
 SCHEDULE, T_MIN, BATCH = LogLinearSchedule(), 1e-3, 64
 STEPS, SEEDS = 1_000, (1, 2, 3)

@@ -14,9 +14,12 @@ sampling        the reverse process from any start
 probes          token recovery, conditional entropy, validation NELBO, novelty
 data            corpora, tokenizers, nested subsets
 bibles          English Bible translations, verse by verse
+lm1b            the One Billion Word Benchmark, memory-mapped
 packing         text as token blocks
 tokenization    pretrained tokenizers, such as the paper's
 options         how to train
+batches         what a training step sees, for any number of processes
+stopping        stopping on a scheduler's signal
 training        the training loop, resumable
 trained         runs read back for probing
 devices         what the device at hand does well
@@ -39,10 +42,10 @@ theory_figures  its figures
 import importlib
 from importlib import metadata
 
-__all__ = ["attractors", "bibles", "checkpoints", "costs", "data", "devices", "diffusion", "figures", "fused",
-           "hopfield", "model", "options", "oracles", "packing", "parameters", "probes", "released", "results",
-           "sampling", "schedule", "streaming", "summary", "sweeps", "theory", "theory_figures", "tokenization",
-           "trained", "training", "transition"]
+__all__ = ["attractors", "batches", "bibles", "checkpoints", "costs", "data", "devices", "diffusion", "figures",
+           "fused", "hopfield", "lm1b", "model", "options", "oracles", "packing", "parameters", "probes", "released",
+           "results", "sampling", "schedule", "stopping", "streaming", "summary", "sweeps", "theory", "theory_figures",
+           "tokenization", "trained", "training", "transition"]
 
 try:
     __version__ = metadata.version("uddm-companion")

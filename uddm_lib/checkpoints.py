@@ -1,5 +1,6 @@
 """Models and training states on disk: safetensors and JSON only, written atomically, nothing pickled."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,8 @@ from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.released import load_released
 from uddm_lib.results import atomic_write
 
-__all__ = ["load", "load_released", "load_state", "load_tokenizer", "save", "save_state"]
+__all__ = ["load", "load_last", "load_released", "load_state", "load_tokenizer", "remove_states", "save", "save_state",
+           "save_step", "states"]
 
 
 def save(folder, model, tokenizer=None, dtype=None):
@@ -78,7 +80,7 @@ def load(folder, device="cpu"):
         raise ValueError(f"{config_file} is not a model's configuration: {error}") from None
     if kind != UDDMConfig.model_type:
         raise ValueError(f"{config_file} describes a model of type {kind!r}, not {UDDMConfig.model_type!r}")
-    with torch.random.fork_rng():  # the weights it starts with are drawn, and replaced at once
+    with torch.random.fork_rng([]):  # the weights it starts with are drawn, and replaced at once
         model = UDDM(UDDMConfig.from_pretrained(folder))
     try:
         state = {name: value.float() for name, value in load_file(weights).items()}
@@ -101,11 +103,14 @@ def load_tokenizer(folder):
 def save_state(path, tensors, metadata):
     """Write a training state: a dict of tensors and a JSON-able dict, in one safetensors file, atomically.
 
+    The file carries a checksum of all of it.
+
     Raises:
         OSError: if the disk is full or read-only; an older file is left as it was.
     """
     tensors = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
-    atomic_write(path, serialise(tensors, {"state": json.dumps(metadata)}))
+    metadata = json.dumps(metadata)
+    atomic_write(path, serialise(tensors, {"state": metadata, "sha256": _digest(tensors, metadata)}))
 
 
 def load_state(path):
@@ -116,16 +121,81 @@ def load_state(path):
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if it is truncated or another kind of file; the message names it.
+        ValueError: if it is truncated, changed or another kind of file; the message names it.
     """
     path = Path(path)
     _existing(path.parent, path.name)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})["state"])
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata
+            about = file.metadata() or {}
+            # Copies, since the tensors lie in the mapped file, which later checkpoints remove.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
+        if _digest(tensors, about["state"]) != about["sha256"]:
+            raise ValueError("its checksum is another")
+        return tensors, json.loads(about["state"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a training state, or damaged: {error!r}; delete it to start again") from None
+
+
+def states(folder):
+    """Paths of the training states in a run's folder, oldest first."""
+    return sorted(Path(folder).glob("state-*.safetensors"))
+
+
+def save_step(folder, step, tensors, metadata):
+    """Write the training state after ``step`` steps, and remove all but it and the one before it.
+
+    Raises:
+        OSError: if the disk is full or read-only; the older states are left as they were.
+    """
+    new = Path(folder) / f"state-{step:09d}.safetensors"
+    try:
+        save_state(new, tensors, metadata)
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror} (older states are whole: the same call goes on from the last "
+                      "once this is mended)", error.filename) from None
+    before = [path for path in states(folder) if path < new][-1:]
+    for path in set(states(folder)) - {new, *before}:  # of later steps are those that were found damaged
+        path.unlink()
+
+
+def load_last(folder, say=print):
+    """Read the newest training state in a run's folder that is whole; damaged ones are named through ``say``.
+
+    Returns:
+        The dict of tensors and the dict of metadata, or None if there is no state.
+
+    Raises:
+        ValueError: if all are damaged.
+    """
+    damaged = []
+    for path in reversed(states(folder)):
+        try:
+            found = load_state(path)
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
+        if damaged:
+            say(f"{'; '.join(damaged)}. Going on from the one before it, {path.name}")
+        return found
+    if damaged:
+        raise ValueError("; ".join(damaged))
+    return None
+
+
+def remove_states(folder, unfinished=False):
+    """Remove the training states of a run's folder, or just the ``unfinished`` files that killed writes left there."""
+    for pattern in (".state-*.tmp", ".model-*") if unfinished else ("state-*.safetensors", ".state-*.tmp", ".model-*"):
+        for path in Path(folder).glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _digest(tensors, metadata):
+    digest = hashlib.sha256(metadata.encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _existing(folder, name):

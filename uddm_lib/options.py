@@ -12,7 +12,9 @@ class TrainingOptions:
 
     Args:
         steps: optimizer steps.
-        batch_size: global batch, in sequences.
+        batch_size: global batch, in sequences, of all devices together.
+        micro_batch: sequences that a device takes at once, 0: its whole share of the batch. Fewer take less memory;
+            gradients are summed, so that without dropout the result is the same but for rounding.
         learning_rate: peak rate of AdamW (betas 0.9, 0.999; eps 1e-8; no weight decay).
         warmup_steps: steps of linear warm-up.
         lr_schedule: what follows the warm-up: ``constant_with_warmup`` (paper), ``cosine`` or ``linear`` (to zero).
@@ -52,11 +54,12 @@ class TrainingOptions:
     seed: int = 1
     log_every: int = 100
     checkpoint_every: int = 1000
+    micro_batch: int = 0
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
             _require(name, getattr(self, name), lambda v: isinstance(v, int) and v >= 1, "a positive integer")
-        for name in ("warmup_steps", "curriculum_steps", "seed"):
+        for name in ("warmup_steps", "curriculum_steps", "seed", "micro_batch"):
             _require(name, getattr(self, name), lambda v: isinstance(v, int) and v >= 0, "an integer of at least 0")
         for name in ("learning_rate", "gradient_clip"):
             _require(name, getattr(self, name), lambda v: 0 < v < math.inf, "a positive number")

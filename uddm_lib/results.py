@@ -57,24 +57,32 @@ def atomic_write(path, content):
         OSError: naming the file, when it cannot be written (full disk, read-only folder). An older file is
             then intact and no temporary file stays.
     """
-    path = resolve(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return _write_together({resolve(path): content.encode() if isinstance(content, str) else content})[0]
+
+
+def _write_together(contents):
+    """Write files (absolute Path -> bytes), all temporary ones before the first takes its name: a full disk then
+    leaves all of the older ones, which may only be of use together. Returns their paths."""
+    written = {path: path.with_name(f".{path.name}.{os.getpid()}.tmp") for path in contents}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for path, temporary in written.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                file.write(contents[path])
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in written.items():
+            os.replace(temporary, path)
     except BaseException as error:
-        try:
-            temporary.unlink(missing_ok=True)
-        except OSError:
-            pass  # the folder itself is gone or unreadable: the first error says what is wrong
+        for temporary in written.values():
+            try:
+                temporary.unlink(missing_ok=True)
+            except OSError:
+                pass  # the folder itself is gone or unreadable: the first error says what is wrong
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
-    return path
+    return list(written)
 
 
 def _plain(value):
@@ -153,7 +161,7 @@ def write_table(frame, path, provenance):
 
     Raises:
         ValueError: if ``path`` does not end in ``.csv``, or is ``run.csv`` (``run.json`` is the run's own).
-        OSError: naming the file, if it cannot be written.
+        OSError: naming the file, if it cannot be written; an older table and its sidecar are then intact.
     """
     path = resolve(path)
     if path.suffix != ".csv" or path.name == "run.csv":
@@ -162,8 +170,7 @@ def write_table(frame, path, provenance):
     columns = {str(name): _KINDS.get(dtype.kind, "str") for name, dtype in frame.dtypes.items()}
     sidecar = {"provenance": provenance, "rows": len(frame), "columns": columns,
                "sha256": hashlib.sha256(data).hexdigest()}
-    atomic_write(path.with_suffix(".json"), _json(sidecar))
-    return atomic_write(path, data)
+    return _write_together({path.with_suffix(".json"): _json(sidecar).encode(), path: data})[1]
 
 
 def read_table(path):
