@@ -19,7 +19,7 @@ from uddm_lib.results import atomic_write
 
 CACHE = ROOT / "runs" / "cache" / "workers.json"
 STEPS = 40
-_SHAPE = ("size", "length", "vocab_size", "batch_size", "precision", "compile", "dropout", "adaln_zero")
+_SHAPE = ("size", "length", "vocab_size", "batch_size", "precision", "dropout", "adaln_zero")  # compiling would take longer
 
 
 def threads_each(plan, cores):
@@ -89,7 +89,7 @@ def measure(shapes):
         return shape.get("batch_size", 64) * config(shape).length
 
     shape = max(shapes, key=lambda shape: tokens(shape) * config(shape).forward_flops)
-    options = {name: shape[name] for name in ("batch_size", "precision", "compile") if name in shape}
+    options = {name: shape[name] for name in ("batch_size", "precision") if name in shape}
     options = TrainingOptions(**{"batch_size": 64} | options, steps=STEPS, log_every=STEPS // 4)
     blocks = torch.randint(shape.get("vocab_size", 1024), (64, config(shape).length))
     print("ready", flush=True)
