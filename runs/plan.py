@@ -1,15 +1,13 @@
 """What a profile takes and what of it is done, before anything runs: the command ``python -m uddm_lib plan``."""
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
 import profiles
-from safetensors import SafetensorError, safe_open
 
-from uddm_lib import costs
+from uddm_lib import checkpoints, costs
 from uddm_lib.model import UDDMConfig
 
 HOUR, TERA = 3600, 1e12
@@ -110,11 +108,8 @@ def _step(folder):
     """The step of the last checkpoint of a training under way, 0 without one, None if it has not begun."""
     if not (folder / "run.json").is_file():
         return None
-    try:
-        with safe_open(folder / "state.safetensors", framework="pt") as file:
-            return json.loads(file.metadata()["state"])["rows"][-1]["step"]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, IndexError):
-        return 0
+    states = checkpoints.states(folder)
+    return int(states[-1].stem.partition("-")[2]) if states else 0
 
 
 def _table(runs, columns):

@@ -1,15 +1,13 @@
 """What a sweep takes: the counts of profile paper against a count by hand, what is done, the command line."""
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
 
-from uddm_lib import costs, results
+from uddm_lib import checkpoints, costs, results
 from uddm_lib.__main__ import main
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.sampling import restore
@@ -151,9 +149,8 @@ def test_what_is_done_counts(plan, checkout):
         (folder / f"markov-pico-n{n:06d}" / "run.json").write_text("{}")
     for name in ("02_training.ipynb", "log.csv", "validation.csv"):
         (folder / "markov-pico-n000001" / name).touch()
-    save_file({"a": torch.zeros(1)}, folder / "markov-pico-n000002" / "state.safetensors",
-              {"state": json.dumps({"rows": [{"step": 100}, {"step": 250}]})})
-    (folder / "markov-pico-n000003" / "state.safetensors").write_bytes(b"cut sh")
+    for step in (100, 250):
+        checkpoints.save_step(folder / "markov-pico-n000002", step, {"a": torch.zeros(1)}, {})
     (folder / "old").mkdir()
     (folder / "old" / "run.json").touch()
     text = plan.report("mine", 0.5, (1e-3, 1e-3), "x", checkout)
