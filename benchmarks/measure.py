@@ -97,7 +97,7 @@ def main(name, groups, about, facts=None):
     sides = {f"{group}/{side}": prepare for group, parts in groups.items() for side, prepare in parts.items()}
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", choices=list(sides), help="run one side and print its extra memory in MiB")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

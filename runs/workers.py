@@ -19,7 +19,7 @@ from uddm_lib.results import atomic_write
 
 CACHE = ROOT / "runs" / "cache" / "workers.json"
 STEPS = 40
-_SHAPE = ("size", "length", "vocab_size", "batch_size", "precision", "dropout", "adaln_zero")  # not compiled: that takes long
+_SHAPE = ("size", "length", "vocab_size", "batch_size", "precision", "dropout", "adaln_zero")  # eager: compiling takes long
 
 
 def threads_each(plan, cores):
