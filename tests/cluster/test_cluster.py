@@ -61,7 +61,7 @@ def cluster():
 def checkout(tmp_path):
     """A copy of what the sweep takes, so that it starts with nothing done."""
     ignored = shutil.ignore_patterns("__pycache__")
-    for name in ("notebooks", "uddm_lib", "runs/profiles"):
+    for name in ("notebooks", "uddm_lib", "runs/profiles", "runs/pretrained"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     for path in (ROOT / "runs").iterdir():
         if path.is_file():
