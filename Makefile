@@ -5,6 +5,8 @@ CORES     ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null 
 THREADS   ?= 0
 PYTHON    ?= python3
 PIP_FLAGS ?=
+CLUSTER   ?=
+OPTIONS   ?=
 EXTRAS    ?= test
 
 RUN := .venv/bin/python
@@ -12,15 +14,18 @@ RUN := .venv/bin/python
 # come out alike on every machine, which the comparison of notebook outputs needs.
 TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
 
-.PHONY: help figures test test-faults bench clean
+.PHONY: help figures test test-cluster test-faults bench clean
 
 help:
 	@echo "make figures    train the models, run the probes and draw the figures in paper_figures/"
 	@echo "                  PROFILE=$(PROFILE)  which runs/<profile>.yaml; smoke is a quick look"
 	@echo "                  CORES=$(CORES)         processor cores to use"
 	@echo "                  THREADS=$(THREADS)       threads a notebook; 0: what a measurement finds faster"
+	@echo "                  CLUSTER=          slurm: every notebook a job of a cluster, as runs/profiles/slurm says"
+	@echo "                  OPTIONS=          further options of runs/sweep.py: --partition gpu --gpus 1 --time 8h"
 	@echo "make test       run the unit tests, then every notebook against its stored outputs"
 	@echo "make test-faults  kill a small sweep at 20 random moments and compare its tables (about 10 minutes)"
+	@echo "make test-cluster  run the sweep on a real Slurm with two virtual nodes; skipped where Slurm is missing"
 	@echo "make bench      time and memory of loss, reverse step and entropy against the published ones (15 minutes)"
 	@echo "make clean      remove .venv and caches (results in runs/ and paper_figures/ stay)"
 	@echo
@@ -30,8 +35,8 @@ help:
 	@echo "  EXTRAS=$(EXTRAS)          what to install besides; bibles adds the translations of corpus bible (profile gpu),"
 	@echo "                       vocabularies those of the paper's tokenizers, for tests"
 
-figures: .venv/.installed
-	@$(RUN) runs/sweep.py "$(PROFILE)" --cores $(CORES) --threads $(THREADS)
+figures: .venv/.installed $(if $(CLUSTER),.venv/.cluster)
+	@$(RUN) runs/sweep.py "$(PROFILE)" --cores $(CORES) --threads $(THREADS) $(if $(CLUSTER),--cluster $(CLUSTER)) $(OPTIONS)
 
 test: .venv/.installed
 	$(TEST) tests
@@ -39,6 +44,14 @@ test: .venv/.installed
 
 test-faults: .venv/.installed
 	$(TEST) -m faults tests/test_faults.py
+
+test-cluster: .venv/.cluster
+	@tests/cluster/install.sh || true
+	$(TEST) -rs tests/cluster
+
+.venv/.cluster: .venv/.installed
+	@$(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[cluster]'
+	@touch $@
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \

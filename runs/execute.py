@@ -2,12 +2,18 @@
 
 The executed notebook gets its name only when all of it succeeded; a failed one is kept as
 `<name>.failed.ipynb`.
+
+Exit status: 0, done; 1, failed; 75 (EX_TEMPFAIL of sysexits.h), stopped: a signal ended the training after a
+checkpoint, and the same call continues. Under Slurm a stopped job is put back into the queue first, unless someone
+cancelled it.
 """
 
 import argparse
 import json
 import logging
 import os
+import signal
+import subprocess
 import sys
 import textwrap
 import threading
@@ -22,6 +28,7 @@ from profiles import ROOT
 from uddm_lib.results import atomic_write
 
 HEARTBEAT = 30  # seconds until the first line of a job that is still running; then one every two of these
+STOPPED = 75  # EX_TEMPFAIL
 
 
 def main():
@@ -30,6 +37,12 @@ def main():
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(options.threads)
     os.environ["UDDM_PROGRESS"] = str(target.with_name(f".{target.stem}.progress.json"))
+    mark = target.with_name(f".{target.stem}.stopped")  # training makes it when a signal stopped it
+    mark.unlink(missing_ok=True)
+    os.environ["UDDM_STOPPED"] = str(mark)
+    if "SLURM_JOB_ID" in os.environ:  # Slurm signals every process of a job; the kernel's training answers for all
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)  # and the kernel inherits it: KILL ends what cannot checkpoint
     folder = ROOT / options.folder
     folder.mkdir(parents=True, exist_ok=True)
     ledger.note(folder, options.outputs[0], options.kind, "start")
@@ -43,10 +56,18 @@ def main():
         heartbeat.set()
         Path(os.environ["UDDM_PROGRESS"]).unlink(missing_ok=True)
     seconds = time.time() - start
-    ledger.note(folder, options.outputs[0], options.kind, "failed" if failure else "done", seconds)
-    print(_standing(folder, options.label, seconds, bool(failure)), *([failure] if failure else []),
-          sep="\n", flush=True)
-    return 1 if failure else 0
+    event = "done" if not failure else "stopped" if mark.exists() else "failed"
+    if event == "stopped":
+        mark.unlink()
+        target.with_name(f"{target.stem}.failed.ipynb").unlink(missing_ok=True)
+        job = _job_to_requeue()
+        failure = "  a checkpoint is kept; " + (
+            f"Slurm job {job} goes back into the queue" if job else "the same command continues")
+    ledger.note(folder, options.outputs[0], options.kind, event, seconds, failure)
+    print(ledger.told(folder, options.label, event, seconds, failure), flush=True)
+    if event == "stopped" and job:  # last of all: it ends this process too
+        _requeue(job)
+    return {"done": 0, "failed": 1, "stopped": STOPPED}[event]
 
 
 def _options():
@@ -97,13 +118,22 @@ def _failure(notebook, error, failed):
     return "\n".join(lines)
 
 
-def _standing(folder, label, seconds, failed):
-    ended, planned, left = ledger.standing(folder)
-    count = f"[{ended:>{len(str(planned))}}/{planned}] " if planned else ""
-    rest = f"about {ledger.in_words(left)} left" if left and ended < planned else ""
-    minutes, seconds = divmod(round(seconds), 60)
-    line = f"{count}{label:<36} {minutes:3d}:{seconds:02d}  {'FAILED  ' if failed else ''}{rest}"
-    return line.rstrip()
+def _job_to_requeue():
+    """The number of the Slurm job that this process is part of, unless someone cancelled it; None without one."""
+    job = os.environ.get("SLURM_JOB_ID")
+    shown = _call("scontrol", "show", "job", job).stdout if job else ""
+    # A job that scancel ended is COMPLETING too, and requeueing would bring it back; one that was warned still runs.
+    return job if "JobState=RUNNING" in shown or "Reason=TimeLimit" in shown else None
+
+
+def _requeue(job):
+    asked = _call("scontrol", "requeue", job)
+    if asked.returncode:
+        print(f"  Slurm job {job} is not requeued: {asked.stderr.strip()}; the same command continues", flush=True)
+
+
+def _call(*command):
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def _heartbeat(label):

@@ -27,10 +27,10 @@ def read_plan(folder):
         return {"time": 0, "workers": 1, "jobs": {}}
 
 
-def note(folder, target, kind, event, seconds=None):
-    """Append ``event`` (start, done or failed) of the job ``target``."""
+def note(folder, target, kind, event, seconds=None, text=None):
+    """Append ``event`` (start, done, failed or stopped) of the job ``target``, with what there is to say about it."""
     line = json.dumps({"target": target, "kind": kind, "event": event, "time": time.time(),
-                       "seconds": seconds})
+                       "seconds": seconds, "text": text})
     with open(Path(folder) / "jobs.jsonl", "a") as file:
         file.write(line + "\n")  # one write: lines of parallel jobs do not mix
 
@@ -50,7 +50,7 @@ def standing(folder, now=None):
     """How the sweep stands: (jobs ended, jobs planned, seconds left or None when nothing is known yet)."""
     plan, past, now = read_plan(folder), events(folder), now or time.time()
     recent = [event for event in past if event["time"] >= plan["time"] and event["target"] in plan["jobs"]]
-    ended = {event["target"] for event in recent if event["event"] != "start"}
+    ended = {event["target"] for event in recent if event["event"] in ("done", "failed")}
     started = {event["target"]: event["time"] for event in recent if event["event"] == "start"}
     durations = defaultdict(list)
     for event in past:
@@ -73,6 +73,17 @@ def opening(folder):
     plan, (_, planned, left) = read_plan(folder), standing(folder)
     line = f"{Path(folder).name}: notebooks to run: {planned}, {plan['workers']} at a time"
     return line + (f", about {in_words(left)}" if left else "")
+
+
+def told(folder, label, event, seconds, text=None):
+    """What the screen shows when the job ``label`` ended: how the sweep stands, and ``text`` below it."""
+    ended, planned, left = standing(folder)
+    count = f"[{ended:>{len(str(planned))}}/{planned}] " if planned else ""
+    rest = f"about {in_words(left)} left" if left and ended < planned else ""
+    minutes, seconds = divmod(round(seconds), 60)
+    word = "" if event == "done" else f"{event.upper()}  "
+    line = f"{count}{label:<36} {minutes:3d}:{seconds:02d}  {word}{rest}".rstrip()
+    return f"{line}\n{text}" if text else line
 
 
 def _expected(durations, kind):

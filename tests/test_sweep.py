@@ -293,6 +293,98 @@ def test_notebook_that_does_not_write_its_tables_fails(checkout):
     assert "<title>x</title>" in (checkout / "runs" / "tiny" / "x.html").read_text()
 
 
+def test_notebook_that_a_signal_stopped_is_no_failure(checkout, runs):
+    _, ledger = runs
+    write_notebook(checkout / "notebooks" / "x.ipynb", "t: float = 1.0",
+                   "import os\nopen(os.environ['UDDM_STOPPED'], 'w').close()\nraise RuntimeError('stopped')")
+    folder = checkout / "runs" / "tiny"
+    folder.mkdir()
+    text, code = execute(checkout, "notebooks/x.ipynb", "runs/tiny/x.ipynb")
+    assert code == 75
+    said = [line for line in text.splitlines() if "IPKernelApp" not in line]
+    assert re.fullmatch(r"a job +0:\d\d  STOPPED", said[0])
+    assert said[1:] == ["  a checkpoint is kept; the same command continues"]
+    assert [path.name for path in folder.iterdir()] == ["jobs.jsonl"]
+    assert [event["event"] for event in ledger.events(folder)] == ["start", "stopped"]
+
+
+@pytest.mark.parametrize(("shown", "requeued"), [
+    ("JobState=RUNNING Reason=None", True),
+    ("JobState=COMPLETING Reason=TimeLimit", True),
+    ("JobState=COMPLETING Reason=None", False),
+])
+def test_stopped_job_of_slurm_is_requeued_unless_it_was_cancelled(runs, tmp_path, monkeypatch, capsys, shown, requeued):
+    import execute
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f"#!/bin/sh\n[ $1 = show ] && echo {shown} && exit\necho disabled >&2\nexit 1\n")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert execute._job_to_requeue() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert execute._job_to_requeue() == ("7" if requeued else None)
+    execute._requeue("7")
+    assert capsys.readouterr().out == "  Slurm job 7 is not requeued: disabled; the same command continues\n"
+
+
+# a cluster: what a real one does is tested in tests/cluster
+
+@pytest.fixture
+def cluster(runs, tmp_path, monkeypatch):
+    """The module runs/cluster.py as on a machine that has the plugin and Slurm's commands, and a sweep's options."""
+    import argparse
+
+    import cluster
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(cluster.shutil, "which", lambda name: name)
+
+    def options(*arguments):
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--threads", type=int, default=0)
+        parser.set_defaults(profile="paper")
+        cluster.add_options(parser)
+        return parser.parse_args(arguments)
+
+    return cluster, options
+
+
+def test_options_of_a_cluster_replace_those_of_its_profile(cluster):
+    cluster, options = cluster
+    assert cluster.settings(options()) is None
+    default = cluster.settings(options("--cluster", "slurm"))
+    assert default["executor"] == "slurm" and default["slurm-requeue"] and default["threads"] == 4
+    asked = cluster.settings(options("--cluster", "slurm", "--partition", "max", "--gpus", "2", "--time", "8h",
+                                     "--memory", "64G", "--threads", "16", "--no-requeue"))
+    assert asked["default-resources"] == {"slurm_partition": "'max'", "gpu": 2, "runtime": 480, "mem_mb": 64000}
+    assert asked["threads"] == 16 and asked["slurm-no-requeue"] and "slurm-requeue" not in asked
+    assert asked["set-resources"] == default["set-resources"]
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--cluster", "lsf"], "cluster='lsf' has no runs/profiles/lsf/config.yaml; there are slurm"),
+    (["--gpus", "1"], "gpus: only with a cluster"),
+    (["--no-requeue"], "no_requeue: only with a cluster"),
+    (["--cluster", "slurm", "--time", "8x"], "time='8x' must be a whole number, which may end in m, h, d"),
+    (["--cluster", "slurm", "--memory", "-1"], "memory='-1' must be a whole number, which may end in M, G"),
+    (["--cluster", "slurm", "--gpus", "1.5"], "gpus='1.5' must be a whole number$"),
+    (["--cluster", "slurm", "--threads", "-1"], "threads=-1: at least 1, or 0 for the one in"),
+])
+def test_wrong_options_of_a_cluster_are_refused(runs, cluster, arguments, message):
+    cluster, options = cluster
+    with pytest.raises(runs[0].ProfileError, match=message):
+        cluster.settings(options(*arguments))
+
+
+def test_jobs_that_an_earlier_sweep_left_are_found(cluster, tmp_path, monkeypatch):
+    cluster, _ = cluster
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\necho '3|uddm-paper_a1|{cluster.ROOT}'\necho '4|uddm-smoke_a1|{cluster.ROOT}'\n"
+                      "echo '5|uddm-paper_a1|/else'\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert cluster.jobs_left("paper") == ["3"]
+
+
 def test_long_job_says_how_far_it_is(runs, checkout, capsys, monkeypatch):
     import execute
     state = checkout / "state.json"
