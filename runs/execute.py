@@ -20,6 +20,9 @@ import threading
 import time
 from pathlib import Path
 
+# jsonschema would build a grammar of internationalised addresses, a second of every job; notebooks have none.
+sys.modules["rfc3987_syntax"] = None
+
 import ledger
 import papermill
 from nbconvert import HTMLExporter
@@ -92,7 +95,8 @@ def _execute(notebook, target, parameters):
     running.parent.mkdir(parents=True, exist_ok=True)
     try:
         executed = papermill.execute_notebook(notebook, running, parameters=parameters, kernel_name="python3",
-                                              cwd=ROOT, progress_bar=False)
+                                              cwd=ROOT, progress_bar=False,
+                                              shutdown_kernel="immediate")  # PyTorch takes two seconds to exit
         page, _ = HTMLExporter().from_notebook_node(executed, {"metadata": {"name": target.stem}})
         atomic_write(target.with_suffix(".html"), page)
         os.replace(running, target)

@@ -293,6 +293,14 @@ def test_notebook_that_does_not_write_its_tables_fails(checkout):
     assert "<title>x</title>" in (checkout / "runs" / "tiny" / "x.html").read_text()
 
 
+def test_kernel_of_a_finished_notebook_is_not_waited_for(checkout):
+    write_notebook(checkout / "notebooks" / "x.ipynb", "t: float = 1.0",
+                   "import atexit, pathlib\n_ = atexit.register(pathlib.Path('exited').touch)")
+    text, code = execute(checkout, "notebooks/x.ipynb", "runs/tiny/x.ipynb")
+    assert code == 0, text
+    assert not (checkout / "exited").exists()
+
+
 def test_notebook_that_a_signal_stopped_is_no_failure(checkout, runs):
     _, ledger = runs
     write_notebook(checkout / "notebooks" / "x.ipynb", "t: float = 1.0",

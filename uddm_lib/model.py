@@ -192,8 +192,8 @@ class _LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, h):
-        with torch.autocast(h.device.type, enabled=False):
-            return F.layer_norm(h.float(), self.weight.shape, self.weight.float()).to(h.dtype)
+        # Autocast leaves a float32 layer_norm alone; to switch it off here would keep torch.compile from caching.
+        return F.layer_norm(h.float(), self.weight.shape, self.weight.float()).to(h.dtype)
 
 
 class _NoiseEmbedding(nn.Module):
