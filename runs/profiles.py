@@ -18,7 +18,9 @@ from uddm_lib.results import run_name
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {"theory": "01_theory", "training": "02_training", "recovery": "03_recovery",
              "entropy": "04_entropy", "scaling": "05_scaling"}
-TABLES = {"training": ["log.csv", "validation.csv"],
+# A training's log is not among them: Snakemake deletes a job's outputs before it runs the job again, and with the log
+# training would start again, however long it took.
+TABLES = {"training": ["validation.csv"],
           "recovery": ["recovery.csv", "basins.csv", "examples.csv"],
           "entropy": ["token_entropy.csv", "sequence_entropy.csv"]}
 _PROFILE_KEYS = {"experiments", "theory", "scaling", "claims", "assert_claims"}

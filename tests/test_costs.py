@@ -147,7 +147,7 @@ def test_what_is_done_counts(plan, checkout):
     for n in range(1, 4):
         (folder / f"markov-pico-n{n:06d}").mkdir(parents=True)
         (folder / f"markov-pico-n{n:06d}" / "run.json").write_text("{}")
-    for name in ("02_training.ipynb", "log.csv", "validation.csv"):
+    for name in ("02_training.ipynb", "validation.csv"):
         (folder / "markov-pico-n000001" / name).touch()
     for step in (100, 250):
         checkpoints.save_step(folder / "markov-pico-n000002", step, {"a": torch.zeros(1)}, {})

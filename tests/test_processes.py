@@ -1,12 +1,15 @@
 """Training by several processes and in parts of a batch: the same numbers as by one process at once."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from training_runs import BLOCKS, RUNS, run, weights
 
 from uddm_lib import training
@@ -15,29 +18,31 @@ from uddm_lib.checkpoints import load
 from uddm_lib.results import read_table
 from uddm_lib.training import TrainingOptions
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 @pytest.fixture(autouse=True)
 def no_measurement(monkeypatch):
     monkeypatch.setattr(training, "matmul_rate", lambda device, dtype: 1e9)
 
 
-def launch(folder, *names, processes=2):
-    """Run ``names`` in ``processes`` processes, as torchrun would start them; their output."""
+def launch(folder, *command, processes=2):
+    """Run a Python ``command`` in ``processes`` processes, as torchrun would start them; their output."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     common = os.environ | {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
                            "OMP_NUM_THREADS": "1", "UDDM_STOPPED": str(folder / "stopped.mark")}
-    command = [sys.executable, "tests/training_runs.py", str(folder), *names]
-    started = [subprocess.Popen(command, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True,
-                                cwd=os.path.dirname(os.path.dirname(__file__)), stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT) for rank in range(processes)]
+    ranks = [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+    started = [subprocess.Popen([sys.executable, *command], env=environment, text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT) for environment in ranks]
     try:
         output = [process.communicate(timeout=120)[0] for process in started]
     finally:
         for process in started:
             process.kill()
     assert [process.returncode for process in started] == [0] * processes, "\n".join(output)
+    return output
 
 
 def compare(worst, what, found, expected):
@@ -52,7 +57,7 @@ def compare(worst, what, found, expected):
 def test_two_processes_train_as_one_does(tmp_path, worst):
     """Seven sequences for two processes: unequal shares; one run is stopped by a signal to the second process."""
     names = ["plain", "parts", "stopped"]
-    launch(tmp_path / "two", *names)
+    launch(tmp_path / "two", str(ROOT / "tests" / "training_runs.py"), str(tmp_path / "two"), *names)
     for name in names:
         folder = tmp_path / "two" / name
         two = training.Run(folder, load(folder / "model"), read_table(folder / "log.csv"))
@@ -95,3 +100,29 @@ def test_what_a_sequence_sees_depends_on_its_place_in_the_batch(name):
     assert (whole.alpha_t.diff() < 0).all() and len(whole.alpha_t) == 7  # one time in each seventh: antithetic
     assert whole.scale.sum().item() == pytest.approx(1 / 4)  # over the 4 tokens of a sequence: a mean
     assert not torch.equal(whole.z_t, other.z_t) and not torch.equal(whole.alpha_t, other.alpha_t)
+
+
+@pytest.mark.slow
+def test_a_run_of_a_profile_trained_by_two_processes_is_what_its_notebook_reads(tmp_path):
+    for name in ("uddm_lib", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "runs", tmp_path / "runs", ignore=lambda path, names: [
+        name for name in names if (Path(path) / name).is_dir()])
+    experiment = {"corpus": "markov", "length": 8, "vocab_size": 8, "sizes": ["pico"], "n": [8],
+                  "training": {"steps": 40, "batch_size": 6, "micro_batch": 2, "dropout": 0.1}}
+    (tmp_path / "runs" / "two.yaml").write_text(yaml.safe_dump({"experiments": [experiment]}))
+    script, run = str(tmp_path / "runs" / "train.py"), tmp_path / "runs" / "two" / "markov-pico-n000008"
+    output = launch(tmp_path, script, "two", run.name)
+    assert sum("matrix products" in text for text in output) == 1 and (run / "model").is_dir()
+    log = (run / "log.csv").stat().st_mtime_ns
+
+    call = [sys.executable, "runs/sweep.py", "two", "--cores", "1", "--threads", "1", "--until", "training"]
+    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (run / "02_training.ipynb").is_file() and (run / "log.csv").stat().st_mtime_ns == log
+
+    call = [sys.executable, script, "two", "markov-pico-n000009"]
+    failed = subprocess.run(call, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert "run 'markov-pico-n000009' is not in runs/two.yaml, which has markov-pico-n000008" in failed.stderr

@@ -160,7 +160,7 @@ def test_paper_profile_is_the_protocol(runs):
     names = TrainingOptions.__dataclass_fields__
     options = {name: value for name, value in profiles.effective(jobs[0]).items() if name in names}
     assert TrainingOptions(**options) == TrainingOptions(steps=1_000_000, curriculum="gaussian", precision="bf16",
-                                                         checkpoint_every=10_000)
+                                                         checkpoint_every=10_000, micro_batch=128)
     assert jobs[0].parameters["dropout"] == 0.1 and jobs[0].parameters["adaln_zero"] is True
 
 

@@ -6,7 +6,12 @@ import time
 
 import torch
 
-__all__ = ["bf16_helps", "compiled", "matmul_rate"]
+__all__ = ["bf16_helps", "compiled", "default_device", "matmul_rate"]
+
+
+def default_device():
+    """Where networks run: the GPU that CUDA (or ROCm) offers, else the CPU; others, MPS say, have no float64."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def matmul_rate(device, dtype=torch.float32, shape=(2048, 1024, 1024), repeats=5):

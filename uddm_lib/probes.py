@@ -198,24 +198,27 @@ def validation_nelbo(denoiser, x, scored=None, draws=1, seed=1, batch_size=256, 
     return torch.cat(values).view(draws, len(x)).mean(0)
 
 
-def novelty(generated, stored, scored=None, chunk=64):
-    """How far generated sequences are from the nearest of the stored ones.
+def novelty(generated, stored, scored=None, chunk=2**22):
+    """How far generated sequences are from the nearest of the stored ones, by comparison with each of them.
 
     Args:
-        generated: tokens of shape (G, L).
-        stored: training sequences, shape (N, L).
+        generated: tokens of shape (G, L); on their device the comparison runs.
+        stored: training sequences, shape (N, L), on any device: also a memory-mapped tensor of millions.
         scored: mask of the positions that count, shape (L,).
-        chunk: generated sequences compared at once.
+        chunk: stored tokens compared at once.
 
     Returns:
         A table with a row a generated sequence: ``overlap``, the largest share of equal tokens with a stored
         sequence, and ``copy``, whether that is all of them.
     """
     scored = _mask(generated, scored)
-    stored = stored[:, scored]
-    best = torch.cat([torch.stack([(stored == sequence).sum(1).max() for sequence in part])
-                      for part in generated[:, scored].split(chunk)])
-    return pd.DataFrame({"overlap": (best / stored.shape[1]).tolist(), "copy": (best == stored.shape[1]).tolist()})
+    generated, length = generated[:, scored], int(scored.sum())
+    best = torch.zeros(len(generated), dtype=torch.int64, device=generated.device)
+    for part in stored.split(max(chunk // length, 1)):
+        part = part.to(generated.device)[:, scored]
+        nearest = torch.stack([(part == sequence).sum(1).max() for sequence in generated])
+        best = torch.maximum(best, nearest)
+    return pd.DataFrame({"overlap": (best / length).tolist(), "copy": (best == length).tolist()})
 
 
 def corrupt_share(x, share, vocab_size, generator=None):

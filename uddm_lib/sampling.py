@@ -141,9 +141,11 @@ def restore(denoiser, z_t, start_t, steps=1000, greedy=False, generator=None, ba
     return torch.cat(ends)
 
 
-def generate(denoiser, n, length, steps=1000, generator=None, batch_size=None, device="cpu", show_progress=False,
+def generate(denoiser, n, length, steps=1000, generator=None, batch_size=None, device=None, show_progress=False,
              **options):
     """Generate n sequences of ``length`` tokens from uniform noise; the noise-removal step is greedy, as released.
+
+    ``device`` is the denoiser's; by default the generator's, or the CPU. For the rest see :func:`restore`.
 
     Returns:
         Tokens of shape (n, length).
@@ -153,6 +155,7 @@ def generate(denoiser, n, length, steps=1000, generator=None, batch_size=None, d
     """
     _positive(n, "n")
     _positive(length, "length")
+    device = device or (generator.device if generator is not None else "cpu")
     noise = torch.randint(denoiser.vocab_size, (n, length), generator=generator, device=device)
     options.setdefault("final_greedy", True)
     with tqdm(total=n * len(time_grid(steps)), desc="generation", disable=not show_progress) as bar:

@@ -7,6 +7,7 @@ import torch
 
 from uddm_lib import checkpoints
 from uddm_lib.data import load_corpus, markov_chain, subset
+from uddm_lib.devices import default_device
 from uddm_lib.model import UDDM
 from uddm_lib.oracles import MarkovGeneralizer, Memorizer
 from uddm_lib.results import read_run, resolve
@@ -44,8 +45,8 @@ class TrainedRun(NamedTuple):
         return known
 
     def sets(self, sequences, seed=1):
-        """Sequences to probe: ``train`` and ``test``, each (sequences, L), and a quarter as many of uniformly random
-        tokens, the control ``random``.
+        """Sequences to probe, on the model's device: ``train`` and ``test``, each (sequences, L), and a quarter as many
+        of uniformly random tokens, the control ``random``.
 
         A training set with fewer sequences is repeated, each copy to be corrupted anew, so that the error bars
         of small training sets are not larger than those of large ones; the test set gives what it has.
@@ -55,15 +56,16 @@ class TrainedRun(NamedTuple):
                               generator=torch.Generator().manual_seed(seed))
         noise[:, ~self.scored] = self.test[0, ~self.scored]
         train = self.train[:sequences].long().repeat(copies, 1)[:sequences]  # first a part: LM1B's has GBs, of int16
-        return {"train": train, "test": self.test[:sequences], "random": noise}
+        found = {"train": train, "test": self.test[:sequences], "random": noise}
+        return {name: x.to(self.model.device) for name, x in found.items()}
 
 
-def load_run(folder, device="cpu"):
+def load_run(folder, device=None):
     """Read a run that notebook 02 wrote (or one that ships in ``runs/pretrained``), with its corpus.
 
     Args:
         folder: the run's folder, relative to the repository's root or absolute.
-        device: where the model goes.
+        device: where the model goes, and the sequences to probe; by default a GPU if there is one.
 
     Raises:
         FileNotFoundError, ValueError: if the folder holds no finished run; the message names the file.
@@ -75,7 +77,7 @@ def load_run(folder, device="cpu"):
         raise ValueError(f"{folder / 'run.json'} lacks {', '.join(sorted(missing))}: not a run of notebook 02")
     asked = (parameters[name] for name in ("corpus", "length", "vocab_size", "corpus_seed"))
     corpus = load_corpus(*asked, tokenizer=parameters.get("tokenizer") or None)
-    model = checkpoints.load(folder / "model", device)
+    model = checkpoints.load(folder / "model", device or default_device())
     if (corpus.vocab_size, corpus.length) != (model.vocab_size, model.length):
         raise ValueError(f"{folder / 'model'} has vocab_size={model.vocab_size} and length={model.length}; corpus "
                          f"{corpus.name} now gives {corpus.vocab_size} and {corpus.length}: the run's text has changed")

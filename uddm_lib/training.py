@@ -22,7 +22,7 @@ from transformers import get_scheduler
 from uddm_lib import checkpoints
 from uddm_lib.batches import batch_indices, global_batch, sample_times, seeded_dropout, shares
 from uddm_lib.data import check_blocks
-from uddm_lib.devices import bf16_helps, compiled, matmul_rate
+from uddm_lib.devices import bf16_helps, compiled, default_device, matmul_rate
 from uddm_lib.diffusion import fused_loss
 from uddm_lib.model import UDDM
 from uddm_lib.options import TrainingOptions
@@ -34,7 +34,8 @@ __all__ = ["Run", "Stopped", "TrainingOptions", "batch_indices", "sample_times",
 
 
 class Run(NamedTuple):
-    """A finished run: its folder, the averaged model in evaluation mode, and the log (a row per ``log_every``)."""
+    """A finished run: its folder, the averaged model in evaluation mode, on the device that trains, and the log (a row
+    per ``log_every``)."""
 
     folder: Path
     model: UDDM
@@ -79,7 +80,7 @@ def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=N
              ("vocab_size", "length", "hidden_size", "cond_dim", "n_blocks", "n_heads", "dropout", "adaln_zero")}
     asked = {"blocks": len(blocks)} | shape | asdict(options) | (parameters or {})
     del asked["micro_batch"]  # of the device at hand, not of the run
-    process = PartialState(cpu=not torch.cuda.is_available())
+    process = PartialState(cpu=default_device().type == "cpu")
     with process.main_process_first():
         folder = open_run(folder, asked)
         finished = (folder / "model").is_dir() and (folder / "log.csv").is_file()
@@ -88,7 +89,8 @@ def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=N
     if not finished:
         with stop_requests() as requests:
             loop = _Loop(folder, blocks, config, options)
-            rows = loop.run(lambda model: validation_nelbo(model, test_blocks, scored).mean().item(), show_progress,
+            held_out = test_blocks.to(loop.device)
+            rows = loop.run(lambda model: validation_nelbo(model, held_out, scored).mean().item(), show_progress,
                             requests)
             if process.is_main_process:
                 write_table(pd.DataFrame(rows), folder / "log.csv", provenance(asked, options.seed))
@@ -96,7 +98,7 @@ def train(folder, blocks, test_blocks, config, options, tokenizer=None, scored=N
                 checkpoints.remove_states(folder)
             process.wait_for_everyone()
             loop.stop_if(requests)
-    return Run(folder, checkpoints.load(folder / "model"), read_table(folder / "log.csv"))
+    return Run(folder, checkpoints.load(folder / "model", process.device), read_table(folder / "log.csv"))
 
 
 class _Objective(torch.nn.Module):
@@ -121,7 +123,7 @@ class _Loop:
 
     def __init__(self, folder, blocks, config, options):
         self.folder, self.options = folder, options
-        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())  # others, MPS say, have no float64
+        self.accelerator = Accelerator(cpu=default_device().type == "cpu")
         self.device, self.processes = self.accelerator.device, self.accelerator.num_processes
         self.shares = shares(options.batch_size, self.accelerator.process_index, self.processes, options.micro_batch)
         # What processes agree on besides gradients goes through memory: no need to wait for the GPU.
