@@ -10,9 +10,9 @@ OPTIONS   ?=
 EXTRAS    ?= test
 
 RUN := .venv/bin/python
-# One thread a process: several single-thread processes beat one process with several threads, and sums
+# On the CPU, where stored outputs come from, and one thread a process: several single-thread processes beat one process with several threads, and sums
 # come out alike on every machine, which the comparison of notebook outputs needs.
-TEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
+TEST := CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
 
 .PHONY: help figures test test-cluster test-faults bench clean
 

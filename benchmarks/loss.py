@@ -50,7 +50,7 @@ def products(bf16):
         total = torch.zeros_like(weight)
 
         def work():
-            for part in _chunks.pieces(len(hidden), VOCAB):
+            for part in _chunks.pieces(hidden, VOCAB):
                 logits = hidden[part] @ weight.T
                 logits @ weight
                 total.addmm_(logits.T, hidden[part])

@@ -3,17 +3,16 @@
     accelerate launch --num_processes 8 runs/train.py paper lm1b-medium-nall      (or torchrun --nproc-per-node 8 ...)
 
 Runs are named as their folders, runs/PROFILE/RUN. The processes, on one machine or on several with one file system,
-split every batch. Killed, it continues with the same call; exit status 75 (EX_TEMPFAIL) if a signal stopped it.
+split every batch. Killed, it continues with the same call. On SIGTERM, which launchers pass on, it makes a checkpoint and
+exits with status 75 (EX_TEMPFAIL), for which a launcher has a status of its own.
 """
 
 import argparse
 import sys
 
 import profiles
-from accelerate import PartialState
 
 from uddm_lib.data import load_corpus, subset
-from uddm_lib.devices import default_device
 from uddm_lib.model import UDDMConfig
 from uddm_lib.training import Stopped, TrainingOptions, train
 
@@ -44,9 +43,8 @@ def run_of(profile, run):
     if run not in known:
         raise profiles.ProfileError(f"run {run!r} is not in runs/{profile}.yaml, which has {', '.join(known)}")
     given = profiles.effective(known[run])
-    with PartialState(cpu=default_device().type == "cpu").main_process_first():  # which fills the corpus's cache
-        data = load_corpus(given["corpus"], given["length"] or None, given["vocab_size"] or None,
-                           seed=given["corpus_seed"], tokenizer=given["tokenizer"] or None)
+    data = load_corpus(given["corpus"], given["length"] or None, given["vocab_size"] or None,
+                       seed=given["corpus_seed"], tokenizer=given["tokenizer"] or None)
     blocks = subset(data, given["n"] or len(data.train), seed=given["corpus_seed"])
     config = UDDMConfig.named(given["size"], data.vocab_size, data.length, dropout=given["dropout"],
                               adaln_zero=given["adaln_zero"])

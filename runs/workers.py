@@ -1,8 +1,9 @@
-"""How many notebooks at a time, and with how many threads each: by measurement, on the machine that runs the sweep.
+"""How many notebooks at a time, and with how many threads each: by measurement, on the CPU that runs the sweep.
 
 Whether several single-thread workers or fewer with more threads train faster depends on the machine and on the model's
 size. Each way of sharing out the cores trains the profile's most expensive model for some steps, all workers at once;
-the one with the most tokens a second wins. The answer is kept in `runs/cache/workers.json`.
+the one with the most tokens a second wins. The answer is kept in `runs/cache/workers.json`. Where a GPU computes, one
+notebook at a time gets all cores: several might not fit into its memory.
 """
 
 import contextlib
@@ -33,6 +34,10 @@ def threads_each(plan, cores):
     key = json.dumps([platform.node(), platform.machine(), os.cpu_count(), cores, shapes], sort_keys=True)
     known = _known()
     if key not in known:
+        import torch
+
+        if torch.cuda.is_available():
+            return cores
         rates = {threads: sum(_rates(shapes, threads, cores // threads)) for threads in choices}
         known[key] = {"threads": max(rates, key=rates.get), "tokens_per_second": rates}
         CACHE.parent.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def distance(found, expected):
 def few(monkeypatch):
     """Logits for a few tokens at a time, in pieces that do not divide their number."""
     monkeypatch.setattr(fused, "_CACHED", 0)
-    monkeypatch.setattr(_chunks, "pieces", lambda n, vocab_size: [slice(i, min(i + 4, n)) for i in range(0, n, 4)])
+    monkeypatch.setattr(_chunks, "pieces", lambda rows, vocab_size: [slice(i, i + 4) for i in range(0, len(rows), 4)])
 
 
 @pytest.mark.parametrize("vocab_size", [2, 3, 37, 30_522])
@@ -309,3 +309,13 @@ def test_entropy_and_sharpness_are_those_of_the_softmax(monkeypatch, worst, scal
         assert found.dtype == dtype and torch.equal(streaming.fused_entropy(*given), found[0])
         worst(f"entropy, variance and gap from hidden states ({str(dtype)[6:]})", "softmax in float64",
               (found - expected).abs().max(), bound)
+
+
+def test_sums_of_the_entropy_are_not_rounded_under_autocast(worst):
+    hidden, (weight, bias) = torch.randn(1, 9, 8, generator=seeded()), torch.randn(2, 2_000, 8, generator=seeded(1))
+    bias = bias[:, 0]
+    logits = (hidden.bfloat16() @ weight.bfloat16().T).float() + bias
+    expected = torch.special.entr(logits.double().softmax(-1)).sum(-1)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = streaming.fused_entropy(hidden, weight, bias)
+    worst("entropy under autocast", "softmax of logits from bfloat16", (found - expected).abs().max(), 2e-5)

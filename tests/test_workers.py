@@ -47,6 +47,12 @@ def test_one_core_or_nothing_to_train_needs_no_measurement(runs):
     assert not measured
 
 
+def test_a_gpu_takes_one_notebook_at_a_time(runs, monkeypatch):
+    workers, profiles, measured = runs
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert workers.threads_each(profiles.jobs("laptop"), 4) == 4 and not measured
+
+
 def test_a_damaged_cache_is_measured_again(runs):
     workers, profiles, measured = runs
     workers.CACHE.parent.mkdir()

@@ -1,7 +1,8 @@
 """What a training step sees, as pure functions of (seed, step): blocks, times, noise and dropout.
 
 All of it is made for the global batch, of which every process takes its share: what a sequence sees depends on its
-place in that batch, and neither on the number of processes nor on how many sequences a device takes at once.
+place in that batch, and neither on the number of processes nor on how many sequences a device takes at once. (The
+noise is drawn on the device that trains: a GPU draws other noise than a CPU.)
 """
 
 import contextlib

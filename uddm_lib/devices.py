@@ -14,16 +14,16 @@ def default_device():
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def matmul_rate(device, dtype=torch.float32, shape=(2048, 1024, 1024), repeats=5):
+def matmul_rate(device, dtype=torch.float32, shape=None, repeats=5):
     """Floating-point operations per second of a matrix product on ``device``, measured with PyTorch's current threads.
 
     Args:
         device: a torch.device.
         dtype: of the matrices.
-        shape: (m, k, n) of the product (m, k) @ (k, n).
+        shape: (m, k, n) of the product (m, k) @ (k, n); by default one that takes the device some milliseconds.
         repeats: products timed one by one, of which the median counts.
     """
-    m, k, n = shape
+    m, k, n = shape or ((8192, 8192, 8192) if device.type == "cuda" else (2048, 1024, 1024))
     a, b = torch.ones(m, k, dtype=dtype, device=device), torch.ones(k, n, dtype=dtype, device=device)
     seconds = []
     for _ in range(repeats + 1):

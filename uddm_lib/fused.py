@@ -150,14 +150,14 @@ def _sweep(hidden, weight, bias, plan, scale=None, needs=(False, False, False)):
     """Values of all tokens (N,), and the gradients that are needed of the sum over tokens of scale times value."""
     if not any(needs):
         scale = None
-    terms = _compiled_terms() if plan.compile else _in_cache
+    terms = _compiled_terms() if plan.compile else _terms if hidden.is_cuda else _in_cache
     gradients = [torch.zeros(part.shape, dtype=plan.work, device=part.device) if needed else None
                  for part, needed in zip((hidden, weight, bias), needs)]
     given_dtypes = [None if part is None else part.dtype for part in (hidden, weight, bias)]
     values = torch.empty(len(hidden), dtype=plan.work, device=hidden.device)
     with torch.autocast(hidden.device.type, enabled=False):
         weight = weight.to(plan.product)
-        for part in _chunks.pieces(len(hidden), plan.vocab_size):
+        for part in _chunks.pieces(hidden, plan.vocab_size):
             h = hidden[part].to(plan.product)
             logits = _chunks.logits_at(h, weight, bias, plan.work)
             values[part] = terms(logits, *(tensor[part] for tensor in plan[:5]), None if scale is None else scale[part])

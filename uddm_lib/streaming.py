@@ -66,9 +66,7 @@ def fused_reverse_step(hidden, weight, bias, z_t, alpha_s, alpha_t, generator=No
     rows = asked.nonzero(as_tuple=True)
     parts = [tensor[rows] for tensor in (z_t, keep, draw, uniform, per_p_z)] + ([] if greedy else [u[rows]])
     choose = _greedy if greedy else _stochastic
-    chosen = [choose(logits, *(tensor[part] for tensor in parts))
-              for part, logits in _chunks.logits_of(hidden[rows], weight, bias)]
-    if chosen:
+    if chosen := _chunks.over_logits(choose, hidden[rows], weight, bias, *parts):
         z_s[rows] = torch.cat(chosen)
     return z_s
 
@@ -77,7 +75,7 @@ def fused_reverse_step(hidden, weight, bias, z_t, alpha_s, alpha_t, generator=No
 def most_probable(hidden, weight, bias):
     """The most probable tokens, shape (B, L), of hidden states (B, L, D), from a few logits at a time."""
     flat = hidden.reshape(-1, hidden.shape[-1])
-    found = [logits.argmax(-1) for _, logits in _chunks.logits_of(flat, weight, bias)]
+    found = _chunks.over_logits(lambda logits: logits.argmax(-1), flat, weight, bias)
     return torch.cat(found).view(hidden.shape[:-1])
 
 
@@ -93,7 +91,7 @@ def fused_entropy(hidden, weight, bias):
         Nats, shape (B, L), float64 for float64 inputs, else float32.
     """
     flat = hidden.reshape(-1, hidden.shape[-1])
-    found = [_entropy(logits)[0] for _, logits in _chunks.logits_of(flat, weight, bias)]
+    found = _chunks.over_logits(lambda logits: _entropy(logits)[0], flat, weight, bias)
     return torch.cat(found).view(hidden.shape[:-1])
 
 
@@ -106,18 +104,21 @@ def fused_sharpness(hidden, weight, bias):
     Returns:
         Shape (3, B, L).
     """
-    flat, found = hidden.reshape(-1, hidden.shape[-1]), []
-    for _, logits in _chunks.logits_of(flat, weight, bias):
-        first, second = logits.topk(2).values.unbind(-1)
-        entropy, e, total = _entropy(logits)
-        variance = 1 - torch.linalg.vecdot(e, e) / total.square()
-        found.append(torch.stack([entropy, variance, -torch.expm1(second - first) / total]))
-    return torch.cat(found, -1).view(3, *hidden.shape[:-1])
+    flat = hidden.reshape(-1, hidden.shape[-1])
+    return torch.cat(_chunks.over_logits(_sharpness, flat, weight, bias), -1).view(3, *hidden.shape[:-1])
 
 
 def _stays(u, stay, leave):
     # In this form rounding keeps the order: a token that stays at the least weight of staying stays at every other.
     return u * leave < (1 - u) * stay
+
+
+def _sharpness(logits):
+    """Entropy, sum p(1 - p), and the gap (3, n) of logits (n, V), which are overwritten."""
+    first, second = logits.topk(2).values.unbind(-1)
+    entropy, e, total = _entropy(logits)
+    variance = 1 - torch.linalg.vecdot(e, e) / total.square()
+    return torch.stack([entropy, variance, -torch.expm1(second - first) / total])
 
 
 def _entropy(logits):

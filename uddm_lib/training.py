@@ -123,7 +123,7 @@ class _Loop:
 
     def __init__(self, folder, blocks, config, options):
         self.folder, self.options = folder, options
-        self.accelerator = Accelerator(cpu=default_device().type == "cpu")
+        self.accelerator = Accelerator(cpu=default_device().type == "cpu", mixed_precision="no")
         self.device, self.processes = self.accelerator.device, self.accelerator.num_processes
         self.shares = shares(options.batch_size, self.accelerator.process_index, self.processes, options.micro_batch)
         # What processes agree on besides gradients goes through memory: no need to wait for the GPU.
@@ -180,6 +180,7 @@ class _Loop:
             if self.losses:  # else a row was just added, and checked
                 self._check(self._mean_losses().mean().item())
             self._checkpoint()
+        self.accelerator.wait_for_everyone()  # a launcher ends the others soon after the first
         raise Stopped(f"{self.folder}: stopped by a signal {'at its end' if done else f'after step {self.step}'}; "
                       "the same call continues", announce=self.accelerator.is_main_process)
 
@@ -270,5 +271,6 @@ class _Loop:
 
 def _average(decay, averages, weights, updates):
     """Exponential moving average whose decay warms up with the number of updates, as in the released code."""
-    decay = min(decay, (1 + int(updates)) / (10 + int(updates)))
+    updates = int(updates)  # once: it waits for the device
+    decay = min(decay, (1 + updates) / (10 + updates))
     torch._foreach_lerp_(averages, weights, 1 - decay)
