@@ -63,14 +63,14 @@ def at_equal_steps(sampling, corpus):
                                   lr_schedule="linear", t_min=T_MIN, t_sampling=sampling, precision="bf16", seed=seed)
         config = UDDMConfig.named("nano", corpus.vocab_size, corpus.length, dropout=0.0, adaln_zero=False)
         with tempfile.TemporaryDirectory() as folder:
-            model = train(f"{folder}/run", corpus.train, corpus.test[:64], config, options).model
+            model = train(f"{folder}/run", corpus.train, corpus.test[:64], config, options).model.cpu()
         found.append(validation_nelbo(model, corpus.test, corpus.scored, draws=4).mean().item())
     return found
 
 
 def main():
     torch.set_num_threads(1)
-    run, corpus = load_run("runs/pretrained/kjv-nano-nall"), load_corpus("kjv", 64, 80)
+    run, corpus = load_run("runs/pretrained/kjv-nano-nall", "cpu"), load_corpus("kjv", 64, 80)
     record = {"benchmark": "t_sampling", "about": f"kjv, nano, batch {BATCH}, {STEPS} steps, seeds {SEEDS}",
               "machine": measure.machine(), "by_time": by_time(run)}
     for sampling in ("uniform", "importance"):

@@ -3,8 +3,8 @@
     accelerate launch --num_processes 8 runs/train.py paper lm1b-medium-nall      (or torchrun --nproc-per-node 8 ...)
 
 Runs are named as their folders, runs/PROFILE/RUN. The processes, on one machine or on several with one file system,
-split every batch. Killed, it continues with the same call. On SIGTERM, which launchers pass on, it makes a checkpoint and
-exits with status 75 (EX_TEMPFAIL), for which a launcher has a status of its own.
+split every batch. Killed, it continues with the same call. On SIGTERM, which launchers pass on, it makes a checkpoint
+and exits with status 75 (EX_TEMPFAIL), for which a launcher has a status of its own.
 """
 
 import argparse

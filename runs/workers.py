@@ -20,7 +20,8 @@ from uddm_lib.results import atomic_write
 
 CACHE = ROOT / "runs" / "cache" / "workers.json"
 STEPS = 40
-_SHAPE = ("size", "length", "vocab_size", "batch_size", "precision", "dropout", "adaln_zero")  # eager: compiling takes long
+# What a step's time depends on, but for compile, which takes long itself.
+_SHAPE = ("size", "length", "vocab_size", "batch_size", "precision", "dropout", "adaln_zero")
 
 
 def threads_each(plan, cores):
