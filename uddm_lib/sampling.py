@@ -149,8 +149,8 @@ def generate(denoiser, n, length, steps=1000, generator=None, batch_size=None, d
              **options):
     """Generate n sequences of ``length`` tokens from uniform noise; the noise-removal step is greedy, as released.
 
-    It happens on ``device``; by default where the denoiser is, or if that does not tell, on the CPU. For the rest see
-    :func:`restore`.
+    It happens on ``device``, the denoiser's; by default the generator's, or without one what the denoiser tells, or the
+    CPU. For the rest see :func:`restore`.
 
     Returns:
         Tokens of shape (n, length).
@@ -160,7 +160,8 @@ def generate(denoiser, n, length, steps=1000, generator=None, batch_size=None, d
     """
     _positive(n, "n")
     _positive(length, "length")
-    device = device or getattr(denoiser, "device", "cpu")
+    if device is None:
+        device = getattr(denoiser, "device", "cpu") if generator is None else generator.device
     noise = torch.randint(denoiser.vocab_size, (n, length), generator=generator, device=device)
     options.setdefault("final_greedy", True)
     with tqdm(total=n * len(time_grid(steps)), desc="generation", disable=not show_progress) as bar:
