@@ -1,7 +1,6 @@
 """Training by several processes and in parts of a batch: the same numbers as by one process at once."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from test_faults import checkout
 from training_runs import BLOCKS, RUNS, run, weights
 
 from uddm_lib import training
@@ -104,10 +104,7 @@ def test_what_a_sequence_sees_depends_on_its_place_in_the_batch(name):
 
 @pytest.mark.slow
 def test_a_run_of_a_profile_trained_by_two_processes_is_what_its_notebook_reads(tmp_path):
-    for name in ("uddm_lib", "notebooks"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "runs", tmp_path / "runs", ignore=lambda path, names: [
-        name for name in names if (Path(path) / name).is_dir()])
+    checkout(tmp_path)
     experiment = {"corpus": "markov", "length": 8, "vocab_size": 8, "sizes": ["pico"], "n": [8],
                   "training": {"steps": 40, "batch_size": 6, "micro_batch": 2, "dropout": 0.1}}
     (tmp_path / "runs" / "two.yaml").write_text(yaml.safe_dump({"experiments": [experiment]}))
