@@ -23,6 +23,7 @@ from pathlib import Path
 # jsonschema would build a grammar of internationalised addresses, a second of every job; notebooks have none.
 sys.modules["rfc3987_syntax"] = None
 
+import kernels
 import ledger
 import papermill
 from nbconvert import HTMLExporter
@@ -96,6 +97,7 @@ def _execute(notebook, target, parameters):
     try:
         executed = papermill.execute_notebook(notebook, running, parameters=parameters, kernel_name="python3",
                                               cwd=ROOT, progress_bar=False,
+                                              kernel_manager_class=kernels.KernelManager,
                                               shutdown_kernel="immediate")  # PyTorch takes two seconds to exit
         page, _ = HTMLExporter().from_notebook_node(executed, {"metadata": {"name": target.stem}})
         atomic_write(target.with_suffix(".html"), page)

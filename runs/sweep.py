@@ -12,6 +12,7 @@ where it stopped.
 import argparse
 import contextlib
 import fcntl
+import os
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import cluster
+import kernels
 import ledger
 import profiles
 import workers
@@ -54,7 +56,7 @@ def main(arguments=None):
             return (f"make figures: {len(left)} Slurm jobs of an earlier sweep of profile {options.profile} are in the "
                     f"queue; wait for them or cancel them: scancel {' '.join(left)}")
         where = cluster.write(folder, settings) if settings else ["--cores", str(options.cores)]
-        return _run(folder, plan, [f"threads={threads}", *where, *further], lock, bool(settings))
+        return _run(folder, plan, threads, [*where, *further], lock, bool(settings))
 
 
 def _check_folder(folder, plan):
@@ -77,18 +79,21 @@ def _threads(plan, options):
     return options.threads or workers.threads_each(plan, options.cores)
 
 
-def _run(folder, jobs, arguments, lock, remote):
+def _run(folder, jobs, threads, arguments, lock, remote):
     """Run Snakemake with further ``arguments``; ``remote``: its jobs are those of a cluster."""
     profile, start, log = folder.name, time.time(), folder / "snakemake.log"
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "runs" / "Snakefile"), *SNAKEMAKE,
-               "--config", f"profile={profile}", *arguments]
+               "--config", f"profile={profile}", f"threads={threads}", *arguments]
+    notebooks = [] if remote else sorted({ROOT / job.notebook for job in jobs.values()})
     figures = ROOT / "paper_figures" / profile
     if not any(figures.glob("*.png")):
         command += ["--forcerun", "scaling"]
     try:
-        with open(log, "w") as stderr, _said(folder, jobs) if remote else contextlib.nullcontext():
+        with (open(log, "w") as stderr, _said(folder, jobs) if remote else contextlib.nullcontext(),
+              kernels.server(notebooks, threads, stderr) as (variables, held)):
             # stdout is inherited: local jobs speak for themselves
-            code = _call(command, remote, cwd=ROOT, stderr=stderr, stdin=subprocess.DEVNULL, pass_fds=[lock.fileno()])
+            code = _call(command, remote, cwd=ROOT, env=os.environ | variables, stderr=stderr,
+                         stdin=subprocess.DEVNULL, pass_fds=[lock.fileno(), *held])
     except KeyboardInterrupt:
         return "stopped; the same command continues where it was"
     plan = ledger.read_plan(folder)
