@@ -8,25 +8,31 @@ threads, a GPU), jobs start kernels of their own.
 """
 
 import ast
+import builtins
 import contextlib
 import gc
 import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import types
 from pathlib import Path
 
 from jupyter_client import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
+ROOT = Path(__file__).resolve().parents[1]  # not from profiles, whose uddm_lib need not be this checkout's
 VARIABLE = "UDDM_KERNELS"  # names the server's socket
+PATIENCE = 120  # seconds that a job waits for a kernel before it starts its own
 _LAUNCHER = "ipykernel_launcher"
+_SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]  # what stops a sweep or a training
 
 
 @contextlib.contextmanager
@@ -37,18 +43,26 @@ def server(notebooks, threads, log):
     it alive: it ends with the ``with`` statement, or when all processes that hold them have ended. Without notebooks,
     or where it can't fork, both are empty.
     """
-    if not notebooks or sys.platform != "linux":
+    folder = None
+    if notebooks and sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            folder = tempfile.mkdtemp(prefix="uddm-")  # not in runs/: a socket's path has at most 107 characters
+    if folder is None:
         yield {}, []
         return
-    with tempfile.TemporaryDirectory(prefix="uddm-") as folder:  # not in runs/: a socket's path has 107 characters
-        path = str(Path(folder) / "kernels")
-        process = subprocess.Popen([sys.executable, __file__, path, *map(str, notebooks)], env=_environment(threads),
-                                   stdin=subprocess.PIPE, stdout=log, stderr=log)
-        try:
-            yield {VARIABLE: path}, [process.stdin.fileno()]
-        finally:
-            process.kill()
-            process.communicate()
+    path = str(Path(folder) / "kernels")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(64)  # who asks before it is ready waits
+        process = subprocess.Popen([sys.executable, __file__, str(listener.fileno()), *map(str, notebooks)], cwd=ROOT,
+                                   env=_environment(threads), pass_fds=[listener.fileno()], stdin=subprocess.PIPE,
+                                   stdout=log, stderr=log)
+    try:
+        yield {VARIABLE: path}, [process.stdin.fileno()]
+    finally:
+        process.kill()
+        process.communicate()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment(threads):
@@ -87,8 +101,10 @@ class _Forked:
         """Ask the server for a kernel; returns None if it doesn't answer."""
         connection = socket.socket(socket.AF_UNIX)
         request = {"arguments": arguments, "environment": options.get("env", dict(os.environ)),
-                   "folder": str(options.get("cwd") or os.getcwd())}
+                   "folder": str(options.get("cwd") or os.getcwd()),
+                   "ignored": [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_IGN]}
         try:
+            connection.settimeout(PATIENCE)
             connection.connect(os.environ[VARIABLE])
             socket.send_fds(connection, [b"\n"], [1, 2])
             connection.sendall(json.dumps(request).encode() + b"\n")
@@ -115,36 +131,49 @@ class _Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def serve(path, notebooks):
-    """Import what ``notebooks`` import, then fork a kernel for every connection to the socket ``path``."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the sweep, which then closes our standard input
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen(64)  # who asks before we are ready waits
-        _import_what(notebooks)
-        if not _safe_to_fork():
+def serve(listener, notebooks):
+    """Import what ``notebooks`` import, then fork a kernel for every connection to the socket ``listener``."""
+    for number in _SIGNALS:  # they are for the sweep and its jobs, and with the last of these our standard input closes
+        signal.signal(number, signal.SIG_IGN)
+    sys.path[0] = os.getcwd()  # as a kernel has it, in place of this script's folder
+    before = dict(os.environ)
+    _import_what(notebooks)
+    if not _safe_to_fork():
+        return
+    added = {name: value for name, value in os.environ.items() if name not in before}
+    gc.freeze()  # else the first collection would copy all these pages into every kernel
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for the status of kernels
+    while True:
+        ready, _, _ = select.select([listener, sys.stdin], [], [])
+        if sys.stdin in ready:
+            shutil.rmtree(Path(listener.getsockname()).parent, ignore_errors=True)
             return
-        gc.freeze()  # else the first collection would copy all these pages into every kernel
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for the status of kernels
-        while True:
-            ready, _, _ = select.select([listener, sys.stdin], [], [])
-            if sys.stdin in ready:
+        connection, _ = listener.accept()
+        with connection:
+            if os.fork() == 0:
+                listener.close()
+                _become_kernel(connection, added)
                 return
-            connection, _ = listener.accept()
-            with connection:
-                if os.fork() == 0:
-                    listener.close()
-                    _become_kernel(connection)
-                    return
 
 
 def _import_what(notebooks):
-    os.environ["JPY_PARENT_PID"] = str(os.getpid())  # read on import: kernels end when this process does
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # what a kernel sets, before matplotlib
+    """Import as a kernel does: libraries look then for a parent, a way to draw, IPython and where errors go."""
+    os.environ["JPY_PARENT_PID"] = str(os.getpid())  # kernels end when this process does
+    os.environ["MPLBACKEND"] = os.environ.get("MPLBACKEND") or "module://matplotlib_inline.backend_inline"
     import ipykernel.kernelapp  # noqa: F401
-    for statement in sorted({text for notebook in notebooks for text in _imports(notebook)}):
-        with contextlib.suppress(Exception):  # the notebook itself will say what is wrong
-            exec(statement, {})
+    builtins.get_ipython = lambda: types.SimpleNamespace(kernel=None)
+    with contextlib.redirect_stderr(_CurrentErrors()):
+        for statement in sorted({text for notebook in notebooks for text in _imports(notebook)}):
+            with contextlib.suppress(Exception):  # the notebook itself will say what is wrong
+                exec(statement, {})
+    del builtins.get_ipython
+
+
+class _CurrentErrors:
+    """Whatever sys.stderr is when it is used: logging keeps the one that it finds on import, which is no notebook's."""
+
+    def __getattr__(self, name):
+        return getattr(sys.__stderr__ if sys.stderr is self else sys.stderr, name)
 
 
 def _imports(notebook):
@@ -163,7 +192,8 @@ def _safe_to_fork():
     return len(os.listdir("/proc/self/task")) == 1 and not (torch and torch.cuda.is_available())
 
 
-def _become_kernel(connection):
+def _become_kernel(connection, added):
+    """Be the kernel that the other side of ``connection`` asks for, with the variables that imports ``added``."""
     os.setsid()  # a group of its own, as every kernel
     _, (stdout, stderr), _, _ = socket.recv_fds(connection, 1, 2)
     request = json.loads(connection.makefile().readline())
@@ -171,20 +201,27 @@ def _become_kernel(connection):
         os.dup2(source, target)
         os.close(source)
     os.environ.clear()
-    os.environ.update(request["environment"])
+    os.environ.update(added | request["environment"])
     os.chdir(request["folder"])
     sys.argv, sys.path[0] = [_LAUNCHER, *request["arguments"]], request["folder"]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in [*_SIGNALS, signal.SIGCHLD]:
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in request["ignored"] else default)
+    if "numpy" in sys.modules:  # default generators, which else go on alike in all kernels; Python's own sees to itself
+        sys.modules["numpy"].random.seed()
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.seed()
     threading.Thread(target=_end_with, args=(connection.dup(),), daemon=True).start()
     connection.sendall(f"{os.getpid()}\n".encode())
     runpy.run_module(_LAUNCHER, run_name="__main__", alter_sys=True)
 
 
 def _end_with(connection):
-    connection.recv(1)  # nothing is ever sent: it returns when the other side is gone
+    with contextlib.suppress(OSError):  # it went without reading our answer
+        connection.recv(1)  # nothing is ever sent: it returns when the other side is gone
     os._exit(1)
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2:])
+    with socket.socket(fileno=int(sys.argv[1])) as given:
+        serve(given, sys.argv[2:])

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,12 +15,23 @@ import pytest
 from test_sweep import ROOT, call, execute, finish, sources, write_notebook
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kernels are forked on Linux only")
-SLOW = "import os\nIMPORTED_BY = os.getpid()\n"  # a library that notebooks import
-FACTS = ("{'imported by': slow_library.IMPORTED_BY, 'kernel': os.getpid(), 'parent': os.getppid(),"
-         " 'folder': os.getcwd(), 'threads': os.environ['OMP_NUM_THREADS'], 'progress': os.environ['UDDM_PROGRESS'],"
-         " 'group': os.getpgid(0), 'backend': os.environ['MPLBACKEND'],"
-         " 'path': sys.path[0], 't': t}")
-READ = f"import json, os, sys\nimport slow_library\njson.dump({FACTS}, open('facts', 'w'))"
+# A library that notebooks import.
+SLOW = """import logging, os
+IMPORTED_BY, LOG = os.getpid(), logging.getLogger('slow')
+LOG.addHandler(logging.StreamHandler())
+os.environ.setdefault('SET_BY_IMPORT', '1')
+"""
+READ = """import json, os, signal, sys
+import numpy, pandas
+import slow_library
+numbers = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD
+slow_library.LOG.warning('logged')
+json.dump({'imported by': slow_library.IMPORTED_BY, 'kernel': os.getpid(), 'parent': os.getppid(), 't': t,
+           'folder': os.getcwd(), 'group': os.getpgid(0), 'path': sys.path,
+           'signals': [repr(signal.getsignal(each)) for each in numbers],
+           'environment': {**os.environ, 'JPY_PARENT_PID': None, 'UDDM_KERNELS': None}, 'draw': numpy.random.rand(),
+           'columns': pandas.get_option('display.max_columns'), 'library': slow_library.__file__}, open('facts', 'w'))
+"""
 WAIT = "import os, time\nopen('kernel', 'w').write(str(os.getpid()))\nwhile True:\n    time.sleep(0.1)"
 
 
@@ -38,7 +50,7 @@ def served(monkeypatch):
 
     with contextlib.ExitStack() as stack:
         def start(checkout):
-            monkeypatch.setenv("PYTHONPATH", str(checkout))
+            monkeypatch.setattr(kernels, "ROOT", checkout)
             log = stack.enter_context(open(checkout / "server.log", "w"))
             variables, held = stack.enter_context(kernels.server([checkout / "notebooks" / "x.ipynb"], 1, log))
             monkeypatch.setenv(kernels.VARIABLE, variables[kernels.VARIABLE])
@@ -76,26 +88,35 @@ def ends(pid):
 
 def test_kernel_has_what_was_imported_before_it(checkout, served):
     served(checkout)
+    draws = set()
     for _ in range(2):
         text, code = run(checkout)
         assert code == 0, text
+        assert "logged" not in text  # but in the notebook
         found, parent = facts(checkout)
         assert found["imported by"] == parent != found["kernel"] == found["group"]
-        assert found["folder"] == str(checkout) and found["t"] == 0.5 and found["threads"] == "1"
-        assert found["progress"] == str(checkout / "runs" / "tiny" / ".x.progress.json")
         assert ends(found["kernel"])
+        draws.add(found["draw"])
+    assert len(draws) == 2  # each kernel has random numbers of its own
     executed = nbformat.read(checkout / "runs" / "tiny" / "x.ipynb", 4)
     assert [cell.execution_count for cell in executed.cells] == [1, 2, 3]
+    assert executed.cells[-1].outputs[0].text == "logged\n"
 
 
-def test_forked_kernel_differs_from_others_in_nothing_else(checkout, served):
+@pytest.mark.parametrize("backend", ["", "agg"])
+def test_forked_kernel_differs_from_others_in_nothing_else(checkout, served, monkeypatch, backend):
+    monkeypatch.setenv("MPLBACKEND", backend)
+    monkeypatch.setenv("PYTHONPATH", str(checkout))
+    monkeypatch.setenv("SLURM_JOB_ID", "1")  # its jobs, and so their kernels, ignore what Slurm sends
     assert run(checkout)[1] == 0
     alone = facts(checkout)[0]
     served(checkout)
     assert run(checkout)[1] == 0
     forked = facts(checkout)[0]
-    assert alone["imported by"] == alone["kernel"]
-    own = {"imported by", "kernel", "parent", "group"}
+    assert alone["imported by"] == alone["kernel"] and forked["imported by"] == forked["parent"]
+    assert alone["t"] == 0.5 and alone["environment"]["SET_BY_IMPORT"] == "1"
+    assert alone["signals"].count("<Handlers.SIG_IGN: 1>") == 2
+    own = {"imported by", "kernel", "parent", "group", "draw"}
     assert alone.keys() == forked.keys() and {name: alone[name] for name in alone.keys() - own} == {
         name: forked[name] for name in forked.keys() - own}
 
@@ -134,12 +155,14 @@ def test_kernel_ends_with_the_server_and_the_next_job_does_without(checkout, ser
     held = served(checkout)
     job, kernel = start_waiting(checkout)
     server = int(Path(f"/proc/{kernel}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(server, signal.SIGINT)  # Ctrl-C is for the sweep
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):  # these are for the sweep and its jobs
+        os.kill(server, number)
     time.sleep(0.2)
     assert os.path.exists(f"/proc/{kernel}")
     os.dup2(os.open(os.devnull, os.O_WRONLY), held[0])  # the last who held its input lets go
     text, code = finish(job)
     assert code == 1 and "DeadKernelError" in text and ends(kernel)
+    assert not Path(os.environ["UDDM_KERNELS"]).parent.exists()
     assert run(checkout)[1] == 0
     found, _ = facts(checkout)
     assert found["imported by"] == found["kernel"]
@@ -158,6 +181,35 @@ def test_jobs_do_without_a_server_that_cannot_fork(checkout, served, unsafe):
     assert code == 0, text
     found, _ = facts(checkout)
     assert found["imported by"] == found["kernel"]
+
+
+def test_stuck_server_is_not_waited_for(served, tmp_path, monkeypatch):
+    import kernels
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        monkeypatch.setenv(kernels.VARIABLE, str(tmp_path / "s"))
+        monkeypatch.setattr(kernels, "PATIENCE", 0.1)
+        assert kernels._Forked.asked_for([], {}) is None
+
+
+def test_kernel_whose_job_went_before_it_answered_ends(checkout, served):
+    served(checkout)
+    request = {"arguments": ["-f", str(checkout / "connection.json")], "environment": dict(os.environ), "ignored": [],
+               "folder": str(checkout)}
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.environ["UDDM_KERNELS"])
+        socket.send_fds(connection, [b"\n"], [1, 2])
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        kernel = int(connection.recv(100, socket.MSG_PEEK))
+    assert ends(kernel)
+
+
+def test_no_server_without_a_place_for_its_socket(served, checkout, monkeypatch):
+    import kernels
+    monkeypatch.setattr(kernels.tempfile, "mkdtemp", lambda **options: Path("/dev/null/x").mkdir())
+    with kernels.server([checkout / "notebooks" / "x.ipynb"], 1, subprocess.DEVNULL) as found:
+        assert found == ({}, [])
 
 
 def test_what_the_project_imports_can_be_forked(tmp_path, monkeypatch):

@@ -1,0 +1,102 @@
+"""The spread between trainings, which the figures' intervals don't contain: models of the laptop profile near the
+transition, trained from several seeds (of weights, batches and noise) on the same data. And by that spread, two
+versions of the code against each other.
+
+    python benchmarks/seeds.py                   trains what results/seeds.csv lacks: half an hour on one core
+    python benchmarks/seeds.py --against FILE    holds it against the same table of another version
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+import yaml
+from measure import RESULTS
+from scipy.stats import ttest_ind
+
+from uddm_lib import probes
+from uddm_lib.data import load_corpus, subset
+from uddm_lib.model import UDDMConfig
+from uddm_lib.results import provenance, read_table, write_table
+from uddm_lib.trained import load_run
+from uddm_lib.training import TrainingOptions, train
+
+RUNS = {("markov", "pico", 128): 6, ("markov", "nano", 64): 6, ("markov", "micro", 128): 6, ("kjv", "nano", 8192): 3}
+LEVELS = [0.05, 0.1, 0.25, 0.5]  # diffusion times
+TABLE = RESULTS / "seeds.csv"
+QUANTITY = ["corpus", "size", "n", "set", "quantity"]
+PROFILE = Path(__file__).parents[1] / "runs" / "laptop.yaml"
+
+
+def rows(experiment, size, n, seed):
+    """Train one model and probe it: means over the sequences of each set, and their standard errors."""
+    shape = {name: experiment[name] for name in ("corpus", "length", "vocab_size")}
+    corpus = load_corpus(*shape.values())
+    config, options = UDDMConfig.named(size, corpus.vocab_size, corpus.length), experiment["training"]
+    recovery, asked = dict(experiment["recovery"]), {**shape, "tokenizer": "", "corpus_seed": 1, "size": size, "n": n}
+    with tempfile.TemporaryDirectory() as folder:
+        train(f"{folder}/run", subset(corpus, n), corpus.test[:512], config, TrainingOptions(**options, seed=seed),
+              corpus.tokenizer, corpus.scored, asked)
+        run = load_run(f"{folder}/run")
+    for name, x in run.sets(recovery.pop("sequences"), 1).items():
+        if name == "random":
+            continue
+        table = probes.token_recovery(run.model, x, LEVELS, scored=run.scored, seed=1, **recovery)
+        values = {f"recovered at t = {t}": part for t, part in table.groupby("level")["recovered"]}
+        values["entropy (nats)"] = pd.Series(probes.conditional_entropy(run.model, x)[:, run.scored].mean(1).tolist())
+        for quantity, each in values.items():
+            yield {"corpus": shape["corpus"], "size": size, "n": n, "seed": seed, "set": name, "quantity": quantity,
+                   "mean": each.mean(), "standard_error": each.sem()}
+
+
+def complete():
+    """Complete the table, training by training."""
+    experiments = {each["corpus"]: each for each in yaml.safe_load(PROFILE.read_text())["experiments"]}
+    table = read_table(TABLE) if TABLE.exists() else pd.DataFrame(columns=["corpus", "size", "n", "seed"])
+    about = provenance({"profile": PROFILE.name, "levels": LEVELS})
+    done = set(table[["corpus", "size", "n", "seed"]].itertuples(index=False, name=None))
+    for (corpus, size, n), seeds in RUNS.items():
+        for seed in range(1, seeds + 1):
+            if (corpus, size, n, seed) not in done:
+                new = pd.DataFrame(rows(experiments[corpus], size, n, seed)).round(5)
+                table = pd.concat([table, new]) if len(table) else new
+                write_table(table, TABLE, about)
+    return table
+
+
+def spread(table):
+    """Of each quantity: mean and standard deviation over trainings, and the standard error over sequences of one."""
+    of = table.groupby(QUANTITY, sort=False)
+    return of.agg(trainings=("seed", "size"), mean=("mean", "mean"), between_trainings=("mean", "std"),
+                  over_sequences=("standard_error", "mean"))
+
+
+def compare(table, other):
+    """Of each quantity: the difference of the means over trainings, and Welch's test of it."""
+    found, others = [], dict(list(other.groupby(QUANTITY)["mean"]))
+    for key, mine in table.groupby(QUANTITY, sort=False)["mean"]:
+        theirs = others[key]
+        found.append([*key, mine.mean(), theirs.mean(), mine.mean() - theirs.mean(),
+                      ttest_ind(mine, theirs, equal_var=False).pvalue])
+    return pd.DataFrame(found, columns=[*QUANTITY, "here", "there", "difference", "p"]).set_index(QUANTITY)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
+    parser.add_argument("--against", metavar="FILE", help="a table that another version of this code made")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    table = complete()
+    print(spread(table).round(3).to_string())
+    if options.against:
+        found = compare(table, read_table(options.against))
+        print(found.round(3).to_string())
+        print(f"{len(found)} comparisons: largest difference {found['difference'].abs().max():.3f}, smallest p "
+              f"{found['p'].min():.3f} (Bonferroni's bound for 5 %: {0.05 / len(found):.4f}); p < 0.05: "
+              f"{(found['p'] < 0.05).mean():.0%}")
+
+
+if __name__ == "__main__":
+    main()
