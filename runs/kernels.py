@@ -43,17 +43,12 @@ def server(notebooks, threads, log):
     it alive: it ends with the ``with`` statement, or when all processes that hold them have ended. Without notebooks,
     or where it can't fork, both are empty.
     """
-    folder = None
-    if notebooks and sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            folder = tempfile.mkdtemp(prefix="uddm-")  # not in runs/: a socket's path has at most 107 characters
-    if folder is None:
+    listener = _listener() if notebooks and sys.platform == "linux" else None
+    if listener is None:
         yield {}, []
         return
-    path = str(Path(folder) / "kernels")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen(64)  # who asks before it is ready waits
+    with listener:
+        path = listener.getsockname()
         process = subprocess.Popen([sys.executable, __file__, str(listener.fileno()), *map(str, notebooks)], cwd=ROOT,
                                    env=_environment(threads), pass_fds=[listener.fileno()], stdin=subprocess.PIPE,
                                    stdout=log, stderr=log)
@@ -62,7 +57,21 @@ def server(notebooks, threads, log):
     finally:
         process.kill()
         process.communicate()
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(Path(path).parent, ignore_errors=True)
+
+
+def _listener():
+    """A socket in a folder of its own, where who asks before the server is ready waits; None where there can't be one:
+    no space, or a path of more than 107 characters (so it is not in runs/)."""
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        folder = tempfile.mkdtemp(prefix="uddm-")
+        listener.bind(str(Path(folder) / "kernels"))
+    except OSError:
+        listener.close()
+        return None
+    listener.listen(64)
+    return listener
 
 
 def _environment(threads):

@@ -205,9 +205,11 @@ def test_kernel_whose_job_went_before_it_answered_ends(checkout, served):
     assert ends(kernel)
 
 
-def test_no_server_without_a_place_for_its_socket(served, checkout, monkeypatch):
+@pytest.mark.parametrize("folder", ["missing", "x" * 100])
+def test_no_server_without_a_place_for_its_socket(served, checkout, monkeypatch, folder):
     import kernels
-    monkeypatch.setattr(kernels.tempfile, "mkdtemp", lambda **options: Path("/dev/null/x").mkdir())
+    (checkout / ("x" * 100)).mkdir()
+    monkeypatch.setattr(kernels.tempfile, "tempdir", str(checkout / folder))
     with kernels.server([checkout / "notebooks" / "x.ipynb"], 1, subprocess.DEVNULL) as found:
         assert found == ({}, [])
 
