@@ -61,7 +61,7 @@ def complete():
         for seed in range(1, seeds + 1):
             if (corpus, size, n, seed) not in done:
                 new = pd.DataFrame(rows(experiments[corpus], size, n, seed)).round(5)
-                table = pd.concat([table, new]) if len(table) else new
+                table = pd.concat([table, new], ignore_index=True) if len(table) else new
                 write_table(table, TABLE, about)
     return table
 
