@@ -34,11 +34,12 @@ def rows(experiment, size, n, seed):
     """Train one model and probe it: means over the sequences of each set, and their standard errors."""
     shape = {name: experiment[name] for name in ("corpus", "length", "vocab_size")}
     corpus = load_corpus(*shape.values())
-    config, options = UDDMConfig.named(size, corpus.vocab_size, corpus.length), experiment["training"]
+    config = UDDMConfig.named(size, corpus.vocab_size, corpus.length, dropout=0.0, adaln_zero=False)  # as notebook 02
+    options = TrainingOptions(**experiment["training"], seed=seed)
     recovery, asked = dict(experiment["recovery"]), {**shape, "tokenizer": "", "corpus_seed": 1, "size": size, "n": n}
     with tempfile.TemporaryDirectory() as folder:
-        train(f"{folder}/run", subset(corpus, n), corpus.test[:512], config, TrainingOptions(**options, seed=seed),
-              corpus.tokenizer, corpus.scored, asked)
+        train(f"{folder}/run", subset(corpus, n), corpus.test[:512], config, options, corpus.tokenizer, corpus.scored,
+              asked)
         run = load_run(f"{folder}/run")
     for name, x in run.sets(recovery.pop("sequences"), 1).items():
         if name == "random":
