@@ -2,7 +2,7 @@
 transition, trained from several seeds (of weights, batches and noise) on the same data. And by that spread, two
 versions of the code against each other.
 
-    python benchmarks/seeds.py                   trains what results/seeds.csv lacks: half an hour on one core
+    python benchmarks/seeds.py                   trains what results/seeds.csv lacks: some 20 minutes on one core
     python benchmarks/seeds.py --against FILE    holds it against the same table of another version
 """
 

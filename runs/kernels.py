@@ -1,6 +1,6 @@
 """Kernels that start at once: forked from one process that has imported what the notebooks import.
 
-Importing PyTorch, transformers and pandas takes five seconds, a kernel's whole start, and a sweep starts dozens. So the
+Importing PyTorch, transformers and pandas takes four to five seconds of a kernel, and a sweep starts dozens. So the
 sweep keeps one process (`server`) that imports them once, computes nothing, and forks a kernel whenever a job
 (execute.py, `KernelManager`) asks through a Unix socket. The connection stays open for the kernel's life: the kernel
 ends with the job that asked, and with the server. Where there is no server, or it can't fork safely (not Linux,

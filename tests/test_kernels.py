@@ -64,8 +64,7 @@ def run(checkout, notebook="x"):
 
 
 def facts(checkout):
-    found = json.loads((checkout / "facts").read_text())
-    return found, found["parent"] if found["imported by"] != found["kernel"] else None
+    return json.loads((checkout / "facts").read_text())
 
 
 def start_waiting(checkout):
@@ -93,8 +92,8 @@ def test_kernel_has_what_was_imported_before_it(checkout, served):
         text, code = run(checkout)
         assert code == 0, text
         assert "logged" not in text  # but in the notebook
-        found, parent = facts(checkout)
-        assert found["imported by"] == parent != found["kernel"] == found["group"]
+        found = facts(checkout)
+        assert found["imported by"] == found["parent"] and found["kernel"] == found["group"] != found["parent"]
         assert ends(found["kernel"])
         draws.add(found["draw"])
     assert len(draws) == 2  # each kernel has random numbers of its own
@@ -109,10 +108,10 @@ def test_forked_kernel_differs_from_others_in_nothing_else(checkout, served, mon
     monkeypatch.setenv("PYTHONPATH", str(checkout))
     monkeypatch.setenv("SLURM_JOB_ID", "1")  # its jobs, and so their kernels, ignore what Slurm sends
     assert run(checkout)[1] == 0
-    alone = facts(checkout)[0]
+    alone = facts(checkout)
     served(checkout)
     assert run(checkout)[1] == 0
-    forked = facts(checkout)[0]
+    forked = facts(checkout)
     assert alone["imported by"] == alone["kernel"] and forked["imported by"] == forked["parent"]
     assert alone["t"] == 0.5 and alone["environment"]["SET_BY_IMPORT"] == "1"
     assert alone["signals"].count("<Handlers.SIG_IGN: 1>") == 2
@@ -164,7 +163,7 @@ def test_kernel_ends_with_the_server_and_the_next_job_does_without(checkout, ser
     assert code == 1 and "DeadKernelError" in text and ends(kernel)
     assert not Path(os.environ["UDDM_KERNELS"]).parent.exists()
     assert run(checkout)[1] == 0
-    found, _ = facts(checkout)
+    found = facts(checkout)
     assert found["imported by"] == found["kernel"]
 
 
@@ -179,7 +178,7 @@ def test_jobs_do_without_a_server_that_cannot_fork(checkout, served, unsafe):
     served(checkout)
     text, code = run(checkout)
     assert code == 0, text
-    found, _ = facts(checkout)
+    found = facts(checkout)
     assert found["imported by"] == found["kernel"]
 
 
