@@ -1,7 +1,7 @@
 """Run the benchmarks and hold them against what is claimed: one table, kept as results/claims.json.
 
-    python benchmarks/claims.py            all of it
-    python benchmarks/claims.py loss       one benchmark again; the others as they were last recorded
+python benchmarks/claims.py            all of it
+python benchmarks/claims.py loss       one benchmark again; the others as they were last recorded
 """
 
 import argparse
@@ -38,9 +38,16 @@ def held(records):
     for name, group, side, column, sign, bound in CLAIMS:
         sides = [row for row in records[name]["rows"] if row["group"] == group]
         value = next(row[column] for row in sides if row["side"] == side)
-        rows.append({"what": f"{name}, {group}: {side}", "against": sides[0]["side"], "figure": COLUMNS[column],
-                     "claimed": f"{sign} {bound:g}", "measured": value,
-                     "holds": value >= bound if sign == ">=" else value <= bound})
+        rows.append(
+            {
+                "what": f"{name}, {group}: {side}",
+                "against": sides[0]["side"],
+                "figure": COLUMNS[column],
+                "claimed": f"{sign} {bound:g}",
+                "measured": value,
+                "holds": value >= bound if sign == ">=" else value <= bound,
+            }
+        )
     return rows + _growth([row for row in records["loss"]["rows"] if row["group"] == GROWTH])
 
 
@@ -49,35 +56,56 @@ def _growth(sides):
     sizes = [int(row["side"].removeprefix("V = ").replace(",", "")) for row in sides]
     per_entry = [row["median_s"] / size for row, size in zip(sides, sizes)]
     memory = [row["extra_mib"] for row in sides]
-    return [{"what": f"loss, {GROWTH}", "against": f"V = {min(sizes):,} to {max(sizes):,}", "figure": figure,
-             "claimed": "<= 1.2", "measured": max(values) / min(values), "holds": max(values) <= 1.2 * min(values)}
-            for figure, values in (("time over V, largest over least", per_entry),
-                                   ("extra memory, largest over least", memory))]
+    return [
+        {
+            "what": f"loss, {GROWTH}",
+            "against": f"V = {min(sizes):,} to {max(sizes):,}",
+            "figure": figure,
+            "claimed": "<= 1.2",
+            "measured": max(values) / min(values),
+            "holds": max(values) <= 1.2 * min(values),
+        }
+        for figure, values in (
+            ("time over V, largest over least", per_entry),
+            ("extra memory, largest over least", memory),
+        )
+    ]
 
 
 def show(rows):
     width = max(len(row["what"]) for row in rows)
     print(f"{'':{width}}  {'against':24}  {'':33}  claimed  measured")
     for row in rows:
-        print(f"{row['what']:{width}}  {row['against']:24}  {row['figure']:33}  {row['claimed']:>7}  "
-              f"{row['measured']:8.2f}{'' if row['holds'] else '  missed'}")
+        print(
+            f"{row['what']:{width}}  {row['against']:24}  {row['figure']:33}  {row['claimed']:>7}  "
+            f"{row['measured']:8.2f}{'' if row['holds'] else '  missed'}"
+        )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("scripts", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(SCRIPTS)}; all by default")
+    parser.add_argument(
+        "scripts", nargs="*", metavar="BENCHMARK", help=f"of {', '.join(SCRIPTS)}; all by default"
+    )
     chosen = parser.parse_args().scripts or SCRIPTS
     if unknown := set(chosen) - set(SCRIPTS):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(SCRIPTS)}")
     for name in chosen:
         print(f"measuring {name}", flush=True)
-        subprocess.run([sys.executable, Path(__file__).with_name(f"{name}.py")], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, Path(__file__).with_name(f"{name}.py")],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     suffix = "-gpu" if measure.GPU else ""
-    records = {name: json.loads((measure.RESULTS / f"{name}{suffix}.json").read_text())
-               for name in {claim[0] for claim in CLAIMS}}
+    records = {
+        name: json.loads((measure.RESULTS / f"{name}{suffix}.json").read_text())
+        for name in {claim[0] for claim in CLAIMS}
+    }
     rows = held(records)
     (measure.RESULTS / f"claims{suffix}.json").write_text(
-        json.dumps({"machine": measure.machine(), "rows": rows}, indent=1) + "\n")
+        json.dumps({"machine": measure.machine(), "rows": rows}, indent=1) + "\n"
+    )
     show(rows)
 
 

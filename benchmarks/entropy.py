@@ -14,7 +14,9 @@ SEQUENCES, LENGTH, VOCAB, T = 64, 128, 30_522, 1e-5
 @functools.cache
 def problem():
     torch.manual_seed(0)
-    model = UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval().to(measure.DEVICE)
+    model = (
+        UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval().to(measure.DEVICE)
+    )
     torch.nn.init.normal_(model.head.weight, std=0.05)
     x = torch.randint(VOCAB, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1))
     return model, x.to(measure.DEVICE)
@@ -43,19 +45,35 @@ def side(entropy, bf16=False):
         def work():
             with torch.autocast(measure.DEVICE.type, torch.bfloat16, enabled=bf16):
                 return entropy(model, x)
+
         return work
+
     return prepare
 
 
 def agreement(_):
     model, x = problem()
     expected = conditional_entropy(Logits(model), x[:4], T)
-    return {"largest difference from softmax and entr (nats)":
-            (conditional_entropy(model, x[:4], T) - expected).abs().max().item()}
+    return {
+        "largest difference from softmax and entr (nats)": (
+            conditional_entropy(model, x[:4], T) - expected
+        )
+        .abs()
+        .max()
+        .item()
+    }
 
 
 if __name__ == "__main__":
-    measure.main("entropy", {"entropy": {
-        "published, fp32": side(published), "conditional_entropy, fp32": side(conditional_entropy),
-        "conditional_entropy, bf16": side(conditional_entropy, True)}},
-        f"tiny, {SEQUENCES} sequences, L = {LENGTH}, V = {VOCAB:,}", agreement)
+    measure.main(
+        "entropy",
+        {
+            "entropy": {
+                "published, fp32": side(published),
+                "conditional_entropy, fp32": side(conditional_entropy),
+                "conditional_entropy, bf16": side(conditional_entropy, True),
+            }
+        },
+        f"tiny, {SEQUENCES} sequences, L = {LENGTH}, V = {VOCAB:,}",
+        agreement,
+    )

@@ -9,8 +9,7 @@ import measure
 import published
 import torch
 
-from uddm_lib import _chunks
-from uddm_lib.diffusion import corrupt, fused_loss
+from uddm_lib.diffusion import _chunks, corrupt, fused_loss
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.schedule import LogLinearSchedule
 
@@ -21,18 +20,25 @@ BATCH, LENGTH, VOCAB = 512 if measure.GPU else 8, 128, 30_522
 def problem(vocab_size=VOCAB):
     """The tiny model with an output layer that is not zero, tokens, noise levels."""
     torch.manual_seed(0)
-    model = UDDM(UDDMConfig.named("tiny", vocab_size=vocab_size, length=LENGTH, dropout=0.0)).to(measure.DEVICE)
+    model = UDDM(UDDMConfig.named("tiny", vocab_size=vocab_size, length=LENGTH, dropout=0.0)).to(
+        measure.DEVICE
+    )
     torch.nn.init.normal_(model.head.weight, std=0.05)
     generator = torch.Generator().manual_seed(1)
     t = (torch.arange(BATCH, dtype=torch.float64) + 0.5) / BATCH
     alpha, dalpha = LogLinearSchedule().alpha(t), LogLinearSchedule().dalpha(t).expand(BATCH)
     x = torch.randint(vocab_size, (BATCH, LENGTH), generator=generator)
-    return model, [part.to(measure.DEVICE) for part in (corrupt(x, alpha, vocab_size, generator), x, alpha, dalpha)]
+    return model, [
+        part.to(measure.DEVICE)
+        for part in (corrupt(x, alpha, vocab_size, generator), x, alpha, dalpha)
+    ]
 
 
 def plainly(loss):
     """The loss of logits (B, L, V) as a loss of hidden states."""
-    return lambda hidden, weight, bias, *rest: loss(torch.nn.functional.linear(hidden, weight, bias), *rest).mean()
+    return lambda hidden, weight, bias, *rest: loss(
+        torch.nn.functional.linear(hidden, weight, bias), *rest
+    ).mean()
 
 
 def compiled(*arguments):
@@ -41,6 +47,7 @@ def compiled(*arguments):
 
 def products(bf16):
     """The three matrix products of the loss and its gradients alone, some tokens at a time: what limits it."""
+
     def prepare():
         model, (z_t, _, alpha, _) = problem()
         with torch.no_grad():
@@ -54,12 +61,15 @@ def products(bf16):
                 logits = hidden[part] @ weight.T
                 logits @ weight
                 total.addmm_(logits.T, hidden[part])
+
         return work
+
     return prepare
 
 
 def side(loss, whole, bf16=False, vocab_size=VOCAB):
     """Prepare the forward and backward pass of the whole model, or from its hidden states."""
+
     def prepare():
         model, (z_t, *rest) = problem(vocab_size)
         head = model.head
@@ -73,40 +83,68 @@ def side(loss, whole, bf16=False, vocab_size=VOCAB):
                 hidden = model.hidden(z_t, sigma) if whole else given
                 value = loss(hidden, head.weight, head.bias, z_t, *rest)
             value.backward()
-            return value.detach(), head.weight.grad, head.bias.grad, *([] if whole else [given.grad])
+            return (
+                value.detach(),
+                head.weight.grad,
+                head.bias.grad,
+                *([] if whole else [given.grad]),
+            )
+
         return work
+
     return prepare
 
 
 def sides(whole):
     kinds = () if whole else ("fp32", "bf16")
     alone = {f"three matrix products alone, {kind}": products(kind == "bf16") for kind in kinds}
-    return {"published, fp32": side(plainly(published.nelbo), whole),
-            **({"published, bf16": side(plainly(published.nelbo), whole, True)} if measure.GPU else {}),
-            "fused, fp32": side(fused_loss, whole), "fused, compiled, fp32": side(compiled, whole),
-            "fused, bf16": side(fused_loss, whole, True), "fused, compiled, bf16": side(compiled, whole, True), **alone}
+    return {
+        "published, fp32": side(plainly(published.nelbo), whole),
+        **({"published, bf16": side(plainly(published.nelbo), whole, True)} if measure.GPU else {}),
+        "fused, fp32": side(fused_loss, whole),
+        "fused, compiled, fp32": side(compiled, whole),
+        "fused, bf16": side(fused_loss, whole, True),
+        "fused, compiled, bf16": side(compiled, whole, True),
+        **alone,
+    }
 
 
 def agreement(_):
     """Relative distances of value and gradients from float64, from hidden states."""
     model, rest = problem()
-    layer = [part.detach() for part in (model.hidden(rest[0], -rest[2].log().float()), *model.head.parameters())]
+    layer = [
+        part.detach()
+        for part in (model.hidden(rest[0], -rest[2].log().float()), *model.head.parameters())
+    ]
 
     def run(loss, dtype):
         leaves = [part.to(dtype, copy=True).requires_grad_() for part in layer]
         value = loss(*leaves, *rest)
         value.backward()
         return value.detach(), *(leaf.grad for leaf in leaves)
+
     exact, found = run(fused_loss, torch.float64), {}
     for name, loss in (("published", plainly(published.nelbo)), ("fused", fused_loss)):
-        for part, ours, theirs in zip(("value", "hidden", "weight", "bias"), run(loss, torch.float32), exact):
-            found[f"{name}, fp32, {part}, from float64"] = ((ours - theirs).norm() / theirs.norm()).item()
+        for part, ours, theirs in zip(
+            ("value", "hidden", "weight", "bias"), run(loss, torch.float32), exact
+        ):
+            found[f"{name}, fp32, {part}, from float64"] = (
+                (ours - theirs).norm() / theirs.norm()
+            ).item()
     return found
 
 
 if __name__ == "__main__":
-    measure.main("loss", {
-        "whole model": sides(whole=True), "from hidden states": sides(whole=False),
-        "fused, fp32, from hidden states, as V grows": {
-            f"V = {size:,}": side(fused_loss, False, vocab_size=size) for size in (8192, 16_384, 32_768, 65_536)},
-    }, f"forward and backward, tiny, B = {BATCH}, L = {LENGTH}, V = {VOCAB:,}", agreement)
+    measure.main(
+        "loss",
+        {
+            "whole model": sides(whole=True),
+            "from hidden states": sides(whole=False),
+            "fused, fp32, from hidden states, as V grows": {
+                f"V = {size:,}": side(fused_loss, False, vocab_size=size)
+                for size in (8192, 16_384, 32_768, 65_536)
+            },
+        },
+        f"forward and backward, tiny, B = {BATCH}, L = {LENGTH}, V = {VOCAB:,}",
+        agreement,
+    )

@@ -20,7 +20,9 @@ from pathlib import Path
 import torch
 
 RESULTS = Path(__file__).parent / "results"
-DEVICE = torch.device(os.environ.get("BENCH_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
+DEVICE = torch.device(
+    os.environ.get("BENCH_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+)
 GPU = DEVICE.type == "cuda"
 
 
@@ -58,7 +60,9 @@ def extra_mib(work):
         before = torch.cuda.memory_allocated()
         work()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    ctypes.CDLL(None).malloc_trim(0)  # what is free but kept by the allocator would count as left behind
+    ctypes.CDLL(None).malloc_trim(
+        0
+    )  # what is free but kept by the allocator would count as left behind
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     work()
@@ -72,15 +76,32 @@ def _status(name):
 
 def machine():
     """What the numbers depend on besides the code."""
-    names = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")] if Path("/proc/cpuinfo").is_file() else []
-    about = {"cpu": names[0] if names else platform.processor(), "cores": os.cpu_count(),
-             "threads": torch.get_num_threads(), "capability": torch.backends.cpu.get_cpu_capability(),
-             "torch": torch.__version__, "python": platform.python_version(), "load": list(os.getloadavg()),
-             "gpu": torch.cuda.get_device_name() if GPU else None,
-             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                            cwd=Path(__file__).parent)
+    names = (
+        [
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if Path("/proc/cpuinfo").is_file()
+        else []
+    )
+    about = {
+        "cpu": names[0] if names else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "load": list(os.getloadavg()),
+        "gpu": torch.cuda.get_device_name() if GPU else None,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
     return about | {"commit": commit.stdout.strip() or None}
 
 
@@ -94,9 +115,15 @@ def main(name, groups, about, facts=None):
         about: sizes, for the record.
         facts: further numbers for the record by name, given the rows: how far results are apart, rates.
     """
-    sides = {f"{group}/{side}": prepare for group, parts in groups.items() for side, prepare in parts.items()}
+    sides = {
+        f"{group}/{side}": prepare
+        for group, parts in groups.items()
+        for side, prepare in parts.items()
+    }
     parser = argparse.ArgumentParser()
-    parser.add_argument("--only", choices=list(sides), help="run one side and print its extra memory in MiB")
+    parser.add_argument(
+        "--only", choices=list(sides), help="run one side and print its extra memory in MiB"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
@@ -105,15 +132,33 @@ def main(name, groups, about, facts=None):
         print(extra_mib(sides[options.only]()))
         return
     name += "-gpu" if GPU else ""
-    record = {"benchmark": name, "about": about, "repeats": options.repeats, "machine": machine(), "rows": []}
+    record = {
+        "benchmark": name,
+        "about": about,
+        "repeats": options.repeats,
+        "machine": machine(),
+        "rows": [],
+    }
     for group, parts in groups.items():
         seconds = alternating({side: prepare() for side, prepare in parts.items()}, options.repeats)
         extra = {side: _apart(f"{group}/{side}", options.threads) for side in parts}
-        first, median = next(iter(parts)), {side: statistics.median(times) for side, times in seconds.items()}
-        record["rows"] += [{
-            "group": group, "side": side, "median_s": median[side], "least_s": min(seconds[side]),
-            "most_s": max(seconds[side]), "faster": median[first] / median[side], "extra_mib": extra[side],
-            "memory": extra[side] / extra[first]} for side in parts]
+        first, median = (
+            next(iter(parts)),
+            {side: statistics.median(times) for side, times in seconds.items()},
+        )
+        record["rows"] += [
+            {
+                "group": group,
+                "side": side,
+                "median_s": median[side],
+                "least_s": min(seconds[side]),
+                "most_s": max(seconds[side]),
+                "faster": median[first] / median[side],
+                "extra_mib": extra[side],
+                "memory": extra[side] / extra[first],
+            }
+            for side in parts
+        ]
     record |= {"facts": facts(record["rows"]) if facts else {}, "load_after": list(os.getloadavg())}
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
@@ -124,9 +169,17 @@ def _apart(side, threads):
     """Extra memory of a side in a process of its own."""
     script = sys.modules["__main__"].__file__
     # glibc adapts what it keeps for itself; told not to, resident memory is what tensors hold.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-    done = subprocess.run([sys.executable, script, "--only", side, "--threads", str(threads)], check=True,
-                          stdout=subprocess.PIPE, text=True, env=environment)
+    environment = os.environ | {
+        "MALLOC_MMAP_THRESHOLD_": "131072",
+        "MALLOC_TRIM_THRESHOLD_": "131072",
+    }
+    done = subprocess.run(
+        [sys.executable, script, "--only", side, "--threads", str(threads)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     return float(done.stdout.split()[-1])
 
 
@@ -139,8 +192,10 @@ def show(record):
         if row["group"] != group:
             group = row["group"]
             print(f"{group}\n  {'':{width}}  median s   least s    faster  extra MiB  of first")
-        print(f"  {row['side']:{width}}  {row['median_s']:8.3f}  {row['least_s']:8.3f}  {row['faster']:7.2f}x  "
-              f"{row['extra_mib']:9.0f}  {row['memory']:8.2f}")
+        print(
+            f"  {row['side']:{width}}  {row['median_s']:8.3f}  {row['least_s']:8.3f}  {row['faster']:7.2f}x  "
+            f"{row['extra_mib']:9.0f}  {row['memory']:8.2f}"
+        )
     for name, value in record["facts"].items():
         print(f"  {name}: {value:.3g}")
     print(flush=True)

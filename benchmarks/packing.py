@@ -13,8 +13,7 @@ from pathlib import Path
 
 import measure
 
-from uddm_lib import bibles, lm1b
-from uddm_lib.data import load_tokenizer
+from uddm_lib.data import bible, lm1b, load_tokenizer
 
 LENGTH, REPEATS = 128, 3
 PER_SENTENCE = 29  # tokens of BERT's vocabulary in a sentence of LM1B, about
@@ -22,7 +21,7 @@ PER_SENTENCE = 29  # tokens of BERT's vocabulary in a sentence of LM1B, about
 
 def write(folder):
     """The layout of the original; returns the number of sentences. Every 100th is held out."""
-    _, texts = bibles.verses(bibles.TRANSLATIONS)
+    _, texts = bible.verses(bible.TRANSLATIONS)
     spaced = [re.sub(r"(?=[.,;:!?])", " ", text) for text in texts]
     parts = {"train": [text for i, text in enumerate(spaced) if i % 100], "test": spaced[::100]}
     for part, sentences in parts.items():
@@ -31,7 +30,9 @@ def write(folder):
         files = lm1b.SHARDS[part] // 2  # with all of them it would be a damaged copy
         for shard in range(files):
             name = stem.replace("*", f"{shard:05d}")
-            (folder / place / name).write_text("".join(f"{text}\n" for text in sentences[shard::files]))
+            (folder / place / name).write_text(
+                "".join(f"{text}\n" for text in sentences[shard::files])
+            )
     return len(texts)
 
 
@@ -45,15 +46,27 @@ def main():
         for repeat in range(REPEATS):
             for processes in (1, 2):
                 started = time.perf_counter()
-                train, test, dropped = lm1b.lm1b_blocks(Path(place) / "lm1b", tokenizer, LENGTH,
-                                                        Path(place) / f"{repeat}-{processes}", processes)
+                train, test, dropped = lm1b.lm1b_blocks(
+                    Path(place) / "lm1b",
+                    tokenizer,
+                    LENGTH,
+                    Path(place) / f"{repeat}-{processes}",
+                    processes,
+                )
                 rows.setdefault(processes, []).append(time.perf_counter() - started)
     blocks = len(train) + len(test) + dropped["train"] + dropped["test"]
-    rates = {processes: blocks * (LENGTH - 2) / sorted(seconds)[REPEATS // 2] for processes, seconds in rows.items()}
+    rates = {
+        processes: blocks * (LENGTH - 2) / sorted(seconds)[REPEATS // 2]
+        for processes, seconds in rows.items()
+    }
     hours = sum(lm1b.SENTENCES.values()) * PER_SENTENCE / rates[1] / 8 / 3600
-    record = {"benchmark": "packing", "about": f"{sentences:,} sentences, {blocks:,} blocks of {LENGTH}, median of "
-              f"{REPEATS}", "machine": measure.machine(), "tokens_per_second_of_processes": rates,
-              "hours_for_lm1b_on_8_cores": {"estimate": hours, "tokens_per_sentence": PER_SENTENCE}}
+    record = {
+        "benchmark": "packing",
+        "about": f"{sentences:,} sentences, {blocks:,} blocks of {LENGTH}, median of {REPEATS}",
+        "machine": measure.machine(),
+        "tokens_per_second_of_processes": rates,
+        "hours_for_lm1b_on_8_cores": {"estimate": hours, "tokens_per_sentence": PER_SENTENCE},
+    }
     measure.RESULTS.mkdir(exist_ok=True)
     (measure.RESULTS / "packing.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

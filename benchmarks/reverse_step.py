@@ -22,9 +22,13 @@ BATCH, LENGTH, VOCAB = 512 if measure.GPU else 8, 128, 30_522
 @functools.cache
 def problem():
     torch.manual_seed(0)
-    model = UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval().to(measure.DEVICE)
+    model = (
+        UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval().to(measure.DEVICE)
+    )
     torch.nn.init.normal_(model.head.weight, std=0.05)
-    return model, torch.randint(VOCAB, (BATCH, LENGTH), generator=torch.Generator().manual_seed(1)).to(measure.DEVICE)
+    return model, torch.randint(
+        VOCAB, (BATCH, LENGTH), generator=torch.Generator().manual_seed(1)
+    ).to(measure.DEVICE)
 
 
 def levels(steps):
@@ -32,7 +36,7 @@ def levels(steps):
     schedule = LogLinearSchedule()
     if steps is None:
         return torch.ones((), dtype=torch.float64), schedule.alpha(1e-5), schedule.sigma(1e-5)
-    t, s = time_grid(steps)[steps // 2:steps // 2 + 2]
+    t, s = time_grid(steps)[steps // 2 : steps // 2 + 2]
     return schedule.alpha(s), schedule.alpha(t), schedule.sigma(t)
 
 
@@ -41,7 +45,9 @@ def of_logits(step):
 
 
 def fused(model, z_t, sigma, *rest):
-    return fused_reverse_step(model.hidden(z_t, sigma), model.head.weight, model.head.bias, z_t, *rest)
+    return fused_reverse_step(
+        model.hidden(z_t, sigma), model.head.weight, model.head.bias, z_t, *rest
+    )
 
 
 def network(model, z_t, sigma, *rest):
@@ -58,18 +64,30 @@ def side(step, steps, bf16=False):
         def work():
             with torch.autocast(measure.DEVICE.type, torch.bfloat16, enabled=bf16):
                 return step(model, z_t, sigma, alpha_s, alpha_t, generator)
+
         return work
+
     return prepare
 
 
 def sides(steps):
-    return {"published, fp32 and fp64": side(of_logits(published.reverse_step), steps),
-            "fused, fp32": side(fused, steps), "fused, bf16": side(fused, steps, True),
-            "trajectory, fp32": side(_step, steps), "trajectory, bf16": side(_step, steps, True),
-            "network alone, fp32": side(network, steps), "network alone, bf16": side(network, steps, True)}
+    return {
+        "published, fp32 and fp64": side(of_logits(published.reverse_step), steps),
+        "fused, fp32": side(fused, steps),
+        "fused, bf16": side(fused, steps, True),
+        "trajectory, fp32": side(_step, steps),
+        "trajectory, bf16": side(_step, steps, True),
+        "network alone, fp32": side(network, steps),
+        "network alone, bf16": side(network, steps, True),
+    }
 
 
 if __name__ == "__main__":
-    measure.main("reverse_step", {
-        "noise removal at the end": sides(None), "middle step of 1,000": sides(1000),
-    }, f"tiny, B = {BATCH}, L = {LENGTH}, V = {VOCAB:,}")
+    measure.main(
+        "reverse_step",
+        {
+            "noise removal at the end": sides(None),
+            "middle step of 1,000": sides(1000),
+        },
+        f"tiny, B = {BATCH}, L = {LENGTH}, V = {VOCAB:,}",
+    )

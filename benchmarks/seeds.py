@@ -18,12 +18,17 @@ from scipy.stats import ttest_ind
 
 from uddm_lib import probes
 from uddm_lib.data import load_corpus, subset
+from uddm_lib.experiments import load_run
 from uddm_lib.model import UDDMConfig
 from uddm_lib.results import provenance, read_table, write_table
-from uddm_lib.trained import load_run
 from uddm_lib.training import TrainingOptions, train
 
-RUNS = {("markov", "pico", 128): 6, ("markov", "nano", 64): 6, ("markov", "micro", 128): 6, ("kjv", "nano", 8192): 3}
+RUNS = {
+    ("markov", "pico", 128): 6,
+    ("markov", "nano", 64): 6,
+    ("markov", "micro", 128): 6,
+    ("kjv", "nano", 8192): 3,
+}
 LEVELS = [0.05, 0.1, 0.25, 0.5]  # diffusion times
 TABLE = RESULTS / "seeds.csv"
 QUANTITY = ["corpus", "size", "n", "set", "quantity"]
@@ -34,28 +39,57 @@ def rows(experiment, size, n, seed):
     """Train one model and probe it: means over the sequences of each set, and their standard errors."""
     shape = {name: experiment[name] for name in ("corpus", "length", "vocab_size")}
     corpus = load_corpus(*shape.values())
-    config = UDDMConfig.named(size, corpus.vocab_size, corpus.length, dropout=0.0, adaln_zero=False)  # as notebook 02
+    config = UDDMConfig.named(
+        size, corpus.vocab_size, corpus.length, dropout=0.0, adaln_zero=False
+    )  # as notebook 02
     options = TrainingOptions(**experiment["training"], seed=seed)
-    recovery, asked = dict(experiment["recovery"]), {**shape, "tokenizer": "", "corpus_seed": 1, "size": size, "n": n}
+    recovery, asked = (
+        dict(experiment["recovery"]),
+        {**shape, "tokenizer": "", "corpus_seed": 1, "size": size, "n": n},
+    )
     with tempfile.TemporaryDirectory() as folder:
-        train(f"{folder}/run", subset(corpus, n), corpus.test[:512], config, options, corpus.tokenizer, corpus.scored,
-              asked)
+        train(
+            f"{folder}/run",
+            subset(corpus, n),
+            corpus.test[:512],
+            config,
+            options,
+            corpus.tokenizer,
+            corpus.scored,
+            asked,
+        )
         run = load_run(f"{folder}/run")
     for name, x in run.sets(recovery.pop("sequences"), 1).items():
         if name == "random":
             continue
         table = probes.token_recovery(run.model, x, LEVELS, scored=run.scored, seed=1, **recovery)
         values = {f"recovered at t = {t}": part for t, part in table.groupby("level")["recovered"]}
-        values["entropy (nats)"] = pd.Series(probes.conditional_entropy(run.model, x)[:, run.scored].mean(1).tolist())
+        values["entropy (nats)"] = pd.Series(
+            probes.conditional_entropy(run.model, x)[:, run.scored].mean(1).tolist()
+        )
         for quantity, each in values.items():
-            yield {"corpus": shape["corpus"], "size": size, "n": n, "seed": seed, "set": name, "quantity": quantity,
-                   "mean": each.mean(), "standard_error": each.sem()}
+            yield {
+                "corpus": shape["corpus"],
+                "size": size,
+                "n": n,
+                "seed": seed,
+                "set": name,
+                "quantity": quantity,
+                "mean": each.mean(),
+                "standard_error": each.sem(),
+            }
 
 
 def complete():
     """Complete the table, training by training."""
-    experiments = {each["corpus"]: each for each in yaml.safe_load(PROFILE.read_text())["experiments"]}
-    table = read_table(TABLE) if TABLE.exists() else pd.DataFrame(columns=["corpus", "size", "n", "seed"])
+    experiments = {
+        each["corpus"]: each for each in yaml.safe_load(PROFILE.read_text())["experiments"]
+    }
+    table = (
+        read_table(TABLE)
+        if TABLE.exists()
+        else pd.DataFrame(columns=["corpus", "size", "n", "seed"])
+    )
     about = provenance({"profile": PROFILE.name, "levels": LEVELS})
     done = set(table[["corpus", "size", "n", "seed"]].itertuples(index=False, name=None))
     for (corpus, size, n), seeds in RUNS.items():
@@ -70,8 +104,12 @@ def complete():
 def spread(table):
     """Of each quantity: mean and standard deviation over trainings, and the standard error over sequences of one."""
     of = table.groupby(QUANTITY, sort=False)
-    return of.agg(trainings=("seed", "size"), mean=("mean", "mean"), between_trainings=("mean", "std"),
-                  over_sequences=("standard_error", "mean"))
+    return of.agg(
+        trainings=("seed", "size"),
+        mean=("mean", "mean"),
+        between_trainings=("mean", "std"),
+        over_sequences=("standard_error", "mean"),
+    )
 
 
 def compare(table, other):
@@ -79,14 +117,25 @@ def compare(table, other):
     found, others = [], dict(list(other.groupby(QUANTITY)["mean"]))
     for key, mine in table.groupby(QUANTITY, sort=False)["mean"]:
         theirs = others[key]
-        found.append([*key, mine.mean(), theirs.mean(), mine.mean() - theirs.mean(),
-                      ttest_ind(mine, theirs, equal_var=False).pvalue])
-    return pd.DataFrame(found, columns=[*QUANTITY, "here", "there", "difference", "p"]).set_index(QUANTITY)
+        found.append(
+            [
+                *key,
+                mine.mean(),
+                theirs.mean(),
+                mine.mean() - theirs.mean(),
+                ttest_ind(mine, theirs, equal_var=False).pvalue,
+            ]
+        )
+    return pd.DataFrame(found, columns=[*QUANTITY, "here", "there", "difference", "p"]).set_index(
+        QUANTITY
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--against", metavar="FILE", help="a table that another version of this code made")
+    parser.add_argument(
+        "--against", metavar="FILE", help="a table that another version of this code made"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     table = complete()
@@ -94,9 +143,11 @@ def main():
     if options.against:
         found = compare(table, read_table(options.against))
         print(found.round(3).to_string())
-        print(f"{len(found)} comparisons: largest difference {found['difference'].abs().max():.3f}, smallest p "
-              f"{found['p'].min():.3f} (Bonferroni's bound for 5 %: {0.05 / len(found):.4f}); p < 0.05: "
-              f"{(found['p'] < 0.05).mean():.0%}")
+        print(
+            f"{len(found)} comparisons: largest difference {found['difference'].abs().max():.3f}, smallest p "
+            f"{found['p'].min():.3f} (Bonferroni's bound for 5 %: {0.05 / len(found):.4f}); p < 0.05: "
+            f"{(found['p'] < 0.05).mean():.0%}"
+        )
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ import tempfile
 import measure
 import torch
 
-from uddm_lib.batches import sample_times
 from uddm_lib.data import load_corpus
 from uddm_lib.diffusion import corrupt, fused_loss, fused_nelbo
+from uddm_lib.experiments import load_run
 from uddm_lib.model import UDDMConfig
 from uddm_lib.probes import validation_nelbo
 from uddm_lib.schedule import LogLinearSchedule
-from uddm_lib.trained import load_run
 from uddm_lib.training import TrainingOptions, train
+from uddm_lib.training.batches import sample_times
 
 SCHEDULE, T_MIN, BATCH = LogLinearSchedule(), 1e-3, 64
 STEPS, SEEDS = 1_000, (1, 2, 3)
@@ -25,7 +25,15 @@ def hidden_states(model, x, t, generator):
     alpha = SCHEDULE.alpha(t)
     z_t = corrupt(x, alpha, model.vocab_size, generator)
     head = model.head
-    return model.hidden(z_t, SCHEDULE.sigma(t)), head.weight, head.bias, z_t, x, alpha, SCHEDULE.dalpha(t)
+    return (
+        model.hidden(z_t, SCHEDULE.sigma(t)),
+        head.weight,
+        head.bias,
+        z_t,
+        x,
+        alpha,
+        SCHEDULE.dalpha(t),
+    )
 
 
 def by_time(run, edges=(1e-3, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0), draws=2_048):
@@ -36,7 +44,9 @@ def by_time(run, edges=(1e-3, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0), draws=2_048):
         t = low + (high - low) * torch.rand(draws, generator=generator, dtype=torch.float64)
         with torch.no_grad():
             values = fused_nelbo(*hidden_states(run.model, x, t, generator)).mean(1)
-        rows.append({"t": [low, high], "mean": values.mean().item(), "deviation": values.std().item()})
+        rows.append(
+            {"t": [low, high], "mean": values.mean().item(), "deviation": values.std().item()}
+        )
     return rows
 
 
@@ -50,20 +60,39 @@ def estimate(run, sampling, batches=100):
         loss = fused_loss(*hidden_states(run.model, x, t, generator), weight[:, None] / x.numel())
         loss.backward()
         losses.append(loss.item())
-        gradients.append(torch.cat([parameter.grad.flatten() for parameter in run.model.parameters()]))
-    return {"loss": torch.tensor(losses).mean().item(), "loss_deviation": torch.tensor(losses).std().item(),
-            "gradient_deviation": torch.stack(gradients).var(0).sum().sqrt().item()}
+        gradients.append(
+            torch.cat([parameter.grad.flatten() for parameter in run.model.parameters()])
+        )
+    return {
+        "loss": torch.tensor(losses).mean().item(),
+        "loss_deviation": torch.tensor(losses).std().item(),
+        "gradient_deviation": torch.stack(gradients).var(0).sum().sqrt().item(),
+    }
 
 
 def at_equal_steps(sampling, corpus):
     """Held-out NELBO (nats per token) after ``STEPS`` steps, for every seed."""
     found = []
     for seed in SEEDS:
-        options = TrainingOptions(steps=STEPS, batch_size=BATCH, learning_rate=4e-3, warmup_steps=100, ema_decay=0.99,
-                                  lr_schedule="linear", t_min=T_MIN, t_sampling=sampling, precision="bf16", seed=seed)
-        config = UDDMConfig.named("nano", corpus.vocab_size, corpus.length, dropout=0.0, adaln_zero=False)
+        options = TrainingOptions(
+            steps=STEPS,
+            batch_size=BATCH,
+            learning_rate=4e-3,
+            warmup_steps=100,
+            ema_decay=0.99,
+            lr_schedule="linear",
+            t_min=T_MIN,
+            t_sampling=sampling,
+            precision="bf16",
+            seed=seed,
+        )
+        config = UDDMConfig.named(
+            "nano", corpus.vocab_size, corpus.length, dropout=0.0, adaln_zero=False
+        )
         with tempfile.TemporaryDirectory() as folder:
-            model = train(f"{folder}/run", corpus.train, corpus.test[:64], config, options).model.cpu()
+            model = train(
+                f"{folder}/run", corpus.train, corpus.test[:64], config, options
+            ).model.cpu()
         found.append(validation_nelbo(model, corpus.test, corpus.scored, draws=4).mean().item())
     return found
 
@@ -71,10 +100,16 @@ def at_equal_steps(sampling, corpus):
 def main():
     torch.set_num_threads(1)
     run, corpus = load_run("runs/pretrained/kjv-nano-nall", "cpu"), load_corpus("kjv", 64, 80)
-    record = {"benchmark": "t_sampling", "about": f"kjv, nano, batch {BATCH}, {STEPS} steps, seeds {SEEDS}",
-              "machine": measure.machine(), "by_time": by_time(run)}
+    record = {
+        "benchmark": "t_sampling",
+        "about": f"kjv, nano, batch {BATCH}, {STEPS} steps, seeds {SEEDS}",
+        "machine": measure.machine(),
+        "by_time": by_time(run),
+    }
     for sampling in ("uniform", "importance"):
-        record[sampling] = estimate(run, sampling) | {"held_out_nelbo": at_equal_steps(sampling, corpus)}
+        record[sampling] = estimate(run, sampling) | {
+            "held_out_nelbo": at_equal_steps(sampling, corpus)
+        }
     measure.RESULTS.mkdir(exist_ok=True)
     (measure.RESULTS / "t_sampling.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -27,7 +27,9 @@ class Published(torch.nn.Module):
         self.model = model
 
     def forward(self, z_t, x, alpha_t, dalpha_t, scale, mixture):
-        return published.nelbo(self.model(z_t, -torch.log(alpha_t).float()).logits, z_t, x, alpha_t, dalpha_t).mean()
+        return published.nelbo(
+            self.model(z_t, -torch.log(alpha_t).float()).logits, z_t, x, alpha_t, dalpha_t
+        ).mean()
 
 
 def config(size):
@@ -36,7 +38,9 @@ def config(size):
 
 def side(size, precision, ours=True, compile=False):
     def prepare():
-        blocks = torch.randint(VOCAB, (4 * BATCH, LENGTH), generator=torch.Generator().manual_seed(1))
+        blocks = torch.randint(
+            VOCAB, (4 * BATCH, LENGTH), generator=torch.Generator().manual_seed(1)
+        )
         options = TrainingOptions(batch_size=BATCH, precision=precision, compile=compile)
         loop = _Loop(Path(tempfile.mkdtemp()), blocks, config(size), options)
         if not ours:
@@ -46,7 +50,9 @@ def side(size, precision, ours=True, compile=False):
         def work():
             for _ in range(STEPS):
                 loop._update(next(steps))
+
         return work
+
     return prepare
 
 
@@ -54,8 +60,11 @@ def sides(size):
     found = {"published, fp32": side(size, "fp32", ours=False)}
     if measure.GPU:
         found["published, bf16"] = side(size, "bf16", ours=False)
-    return found | {"ours, fp32": side(size, "fp32"), "ours, bf16": side(size, "bf16"),
-                    "ours, compiled, bf16": side(size, "bf16", compile=True)}
+    return found | {
+        "ours, fp32": side(size, "fp32"),
+        "ours, bf16": side(size, "bf16"),
+        "ours, compiled, bf16": side(size, "bf16", compile=True),
+    }
 
 
 def utilization(rows):
@@ -65,16 +74,27 @@ def utilization(rows):
         dtype = torch.bfloat16 if "bf16" in row["side"] else torch.float32
         rate = STEPS * BATCH * LENGTH / row["median_s"]
         peak = _peak(dtype)
-        found |= {f"{row['group']}, {row['side']}: tokens/s": rate,
-                  f"{row['group']}, {row['side']}: MFU": rate * 3 * config(row["group"]).forward_flops / peak}
+        found |= {
+            f"{row['group']}, {row['side']}: tokens/s": rate,
+            f"{row['group']}, {row['side']}: MFU": rate
+            * 3
+            * config(row["group"]).forward_flops
+            / peak,
+        }
     return found
 
 
 @functools.cache
 def _peak(dtype):
-    return matmul_rate(measure.DEVICE, dtype, (8192, 8192, 8192) if measure.GPU else (2048, 1024, 1024))
+    return matmul_rate(
+        measure.DEVICE, dtype, (8192, 8192, 8192) if measure.GPU else (2048, 1024, 1024)
+    )
 
 
 if __name__ == "__main__":
-    measure.main("training", {size: sides(size) for size in SIZES},
-                 f"{STEPS} steps, B = {BATCH}, L = {LENGTH}, V = {VOCAB:,}", utilization)
+    measure.main(
+        "training",
+        {size: sides(size) for size in SIZES},
+        f"{STEPS} steps, B = {BATCH}, L = {LENGTH}, V = {VOCAB:,}",
+        utilization,
+    )

@@ -16,22 +16,35 @@ from uddm_lib.results import atomic_write
 
 PROFILES = ROOT / "runs" / "profiles"
 # option -> Snakemake's resource, what it is
-RESOURCES = {"partition": ("slurm_partition", "partition of the cluster"),
-             "account": ("slurm_account", "account that is charged"),
-             "gpus": ("gpu", "GPUs of a job that evaluates a network"),
-             "time": ("runtime", "time limit of a job: minutes, or a number with m, h or d (8h)"),
-             "memory": ("mem_mb", "memory of a job: megabytes, or a number with M or G (16G)")}
-UNITS = {"time": {"": 1, "m": 1, "h": 60, "d": 24 * 60}, "memory": {"": 1, "M": 1, "G": 1000}, "gpus": {"": 1}}
+RESOURCES = {
+    "partition": ("slurm_partition", "partition of the cluster"),
+    "account": ("slurm_account", "account that is charged"),
+    "gpus": ("gpu", "GPUs of a job that evaluates a network"),
+    "time": ("runtime", "time limit of a job: minutes, or a number with m, h or d (8h)"),
+    "memory": ("mem_mb", "memory of a job: megabytes, or a number with M or G (16G)"),
+}
+UNITS = {
+    "time": {"": 1, "m": 1, "h": 60, "d": 24 * 60},
+    "memory": {"": 1, "M": 1, "G": 1000},
+    "gpus": {"": 1},
+}
 
 
 def add_options(parser):
     """Add the options of a sweep on a cluster to an argument ``parser``."""
-    group = parser.add_argument_group("on a cluster", "what is not given stands in runs/profiles/NAME/config.yaml; "
-                                                      "--threads is the number of cpus per task")
-    group.add_argument("--cluster", metavar="NAME", help="run every notebook as a job of this cluster (slurm)")
+    group = parser.add_argument_group(
+        "on a cluster",
+        "what is not given stands in runs/profiles/NAME/config.yaml; "
+        "--threads is the number of cpus per task",
+    )
+    group.add_argument(
+        "--cluster", metavar="NAME", help="run every notebook as a job of this cluster (slurm)"
+    )
     for name, (_, meaning) in RESOURCES.items():
         group.add_argument(f"--{name}", help=meaning)
-    group.add_argument("--no-requeue", action="store_true", help="a stopped job does not go back into the queue")
+    group.add_argument(
+        "--no-requeue", action="store_true", help="a stopped job does not go back into the queue"
+    )
 
 
 def settings(options):
@@ -40,24 +53,36 @@ def settings(options):
     Raises:
         ProfileError: naming the option, what was given and what is allowed.
     """
-    given = {name: getattr(options, name) for name in RESOURCES if getattr(options, name) is not None}
+    given = {
+        name: getattr(options, name) for name in RESOURCES if getattr(options, name) is not None
+    }
     if not options.cluster:
         if given or options.no_requeue:
-            raise ProfileError(f"{', '.join(given) or 'no_requeue'}: only with a cluster, for instance --cluster slurm")
+            raise ProfileError(
+                f"{', '.join(given) or 'no_requeue'}: only with a cluster, for instance --cluster slurm"
+            )
         return None
     path = PROFILES / options.cluster / "config.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.parent.name for file in PROFILES.glob("*/config.yaml")))
-        raise ProfileError(f"cluster={options.cluster!r} has no runs/profiles/{options.cluster}/config.yaml; "
-                           f"there are {known}")
+        raise ProfileError(
+            f"cluster={options.cluster!r} has no runs/profiles/{options.cluster}/config.yaml; "
+            f"there are {known}"
+        )
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
-        raise ProfileError(f"cluster={options.cluster!r} takes Snakemake's plugin for Slurm, which is not installed: "
-                           ".venv/bin/pip install -c constraints.txt -e '.[cluster]'")
+        raise ProfileError(
+            f"cluster={options.cluster!r} takes Snakemake's plugin for Slurm, which is not installed: "
+            ".venv/bin/pip install -c constraints.txt -e '.[cluster]'"
+        )
     if not shutil.which("squeue"):
-        raise ProfileError(f"cluster={options.cluster!r}: squeue is not found; start where Slurm's commands are")
+        raise ProfileError(
+            f"cluster={options.cluster!r}: squeue is not found; start where Slurm's commands are"
+        )
     if options.threads < 0:
-        raise ProfileError(f"threads={options.threads}: at least 1, or 0 for the one in {path.relative_to(ROOT)}")
+        raise ProfileError(
+            f"threads={options.threads}: at least 1, or 0 for the one in {path.relative_to(ROOT)}"
+        )
     config = content.pop("config", {})  # sweep.py gives it in full
     resources = content.setdefault("default-resources", {})
     resources |= {RESOURCES[name][0]: _value(name, text) for name, text in given.items()}
@@ -80,10 +105,17 @@ def jobs_left(profile):
     A sweep that was killed on the machine it was started on leaves its jobs behind; two of them must not write to the
     same run.
     """
-    asked = subprocess.run(["squeue", "-h", "--user", getpass.getuser(), "-o", "%i|%j|%Z"], capture_output=True,
-                           text=True)
+    asked = subprocess.run(
+        ["squeue", "-h", "--user", getpass.getuser(), "-o", "%i|%j|%Z"],
+        capture_output=True,
+        text=True,
+    )
     lines = [line.split("|") for line in asked.stdout.splitlines()]
-    return [job for job, name, folder in lines if name.startswith(f"{_prefix(profile)}_") and folder == str(ROOT)]
+    return [
+        job
+        for job, name, folder in lines
+        if name.startswith(f"{_prefix(profile)}_") and folder == str(ROOT)
+    ]
 
 
 def _prefix(profile):
@@ -97,5 +129,8 @@ def _value(name, text):
     found = re.fullmatch(r"(\d+)([a-zA-Z]?)", text)
     if not found or found[2] not in UNITS[name]:
         units = ", ".join(unit for unit in UNITS[name] if unit)
-        raise ProfileError(f"{name}={text!r} must be a whole number" + (f", which may end in {units}" if units else ""))
+        raise ProfileError(
+            f"{name}={text!r} must be a whole number"
+            + (f", which may end in {units}" if units else "")
+        )
     return int(found[1]) * UNITS[name][found[2]]

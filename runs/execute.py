@@ -31,7 +31,9 @@ from profiles import ROOT
 
 from uddm_lib.results import atomic_write
 
-HEARTBEAT = 30  # seconds until the first line of a job that is still running; then one every two of these
+HEARTBEAT = (
+    30  # seconds until the first line of a job that is still running; then one every two of these
+)
 STOPPED = 75  # EX_TEMPFAIL
 
 
@@ -44,9 +46,13 @@ def main():
     mark = target.with_name(f".{target.stem}.stopped")  # training makes it when a signal stopped it
     mark.unlink(missing_ok=True)
     os.environ["UDDM_STOPPED"] = str(mark)
-    if "SLURM_JOB_ID" in os.environ:  # Slurm signals every process of a job; the kernel's training answers for all
+    if (
+        "SLURM_JOB_ID" in os.environ
+    ):  # Slurm signals every process of a job; the kernel's training answers for all
         for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)  # and the kernel inherits it: KILL ends what cannot checkpoint
+            signal.signal(
+                number, signal.SIG_IGN
+            )  # and the kernel inherits it: KILL ends what cannot checkpoint
     folder = ROOT / options.folder
     folder.mkdir(parents=True, exist_ok=True)
     ledger.note(folder, options.outputs[0], options.kind, "start")
@@ -66,7 +72,8 @@ def main():
         target.with_name(f"{target.stem}.failed.ipynb").unlink(missing_ok=True)
         job = _job_to_requeue()
         failure = "  a checkpoint is kept; " + (
-            f"Slurm job {job} goes back into the queue" if job else "the same command continues")
+            f"Slurm job {job} goes back into the queue" if job else "the same command continues"
+        )
     ledger.note(folder, options.outputs[0], options.kind, event, seconds, failure)
     print(ledger.told(folder, options.label, event, seconds, failure), flush=True)
     if event == "stopped" and job:  # last of all: it ends this process too
@@ -77,11 +84,20 @@ def main():
 def _options():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--notebook", required=True, help="the notebook, from the repository root")
-    parser.add_argument("--outputs", nargs="+", required=True, metavar="FILE",
-                        help="the executed notebook, then what it has to write, from the repository root")
+    parser.add_argument(
+        "--outputs",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="the executed notebook, then what it has to write, from the repository root",
+    )
     parser.add_argument("--parameters", type=json.loads, default={}, help="its parameters, as JSON")
-    parser.add_argument("--folder", required=True, help="the profile's folder, with the sweep's plan")
-    parser.add_argument("--kind", type=json.loads, default=[], help="[stage, corpus, size], as JSON")
+    parser.add_argument(
+        "--folder", required=True, help="the profile's folder, with the sweep's plan"
+    )
+    parser.add_argument(
+        "--kind", type=json.loads, default=[], help="[stage, corpus, size], as JSON"
+    )
     parser.add_argument("--label", required=True, help="what the job is called on the screen")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
@@ -95,10 +111,16 @@ def _execute(notebook, target, parameters):
     running = target.with_name(f".{target.stem}.running.ipynb")
     running.parent.mkdir(parents=True, exist_ok=True)
     try:
-        executed = papermill.execute_notebook(notebook, running, parameters=parameters, kernel_name="python3",
-                                              cwd=ROOT, progress_bar=False,
-                                              kernel_manager_class=kernels.KernelManager,
-                                              shutdown_kernel="immediate")  # PyTorch takes two seconds to exit
+        executed = papermill.execute_notebook(
+            notebook,
+            running,
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=ROOT,
+            progress_bar=False,
+            kernel_manager_class=kernels.KernelManager,
+            shutdown_kernel="immediate",
+        )  # PyTorch takes two seconds to exit
         page, _ = HTMLExporter().from_notebook_node(executed, {"metadata": {"name": target.stem}})
         atomic_write(target.with_suffix(".html"), page)
         os.replace(running, target)
@@ -112,10 +134,14 @@ def _execute(notebook, target, parameters):
 def _failure(notebook, error, failed):
     """What went wrong, for a person: notebook, cell, its first lines, the error, where to look."""
     lines = [f"  {notebook.relative_to(ROOT)}"]
-    if hasattr(error, "ename"):  # a cell raised; anything else is the machinery: a dead kernel, a full disk
+    if hasattr(
+        error, "ename"
+    ):  # a cell raised; anything else is the machinery: a dead kernel, a full disk
         source = error.source.strip().splitlines()
         lines[0] += f", cell [{error.exec_count}], failed:"
-        lines += [f"    | {line}" for line in source[:6]] + (["    | ..."] if len(source) > 6 else [])
+        lines += [f"    | {line}" for line in source[:6]] + (
+            ["    | ..."] if len(source) > 6 else []
+        )
         lines += [f"  {error.ename}: {textwrap.shorten(error.evalue, 600)}"]
     else:
         lines += [f"  failed with {type(error).__name__}: {error}"]
@@ -135,7 +161,10 @@ def _job_to_requeue():
 def _requeue(job):
     asked = _call("scontrol", "requeue", job)
     if asked.returncode:
-        print(f"  Slurm job {job} is not requeued: {asked.stderr.strip()}; the same command continues", flush=True)
+        print(
+            f"  Slurm job {job} is not requeued: {asked.stderr.strip()}; the same command continues",
+            flush=True,
+        )
 
 
 def _call(*command):
@@ -155,8 +184,11 @@ def _heartbeat(label):
             except (OSError, ValueError):
                 continue  # no bar is up at the moment
             left = state["seconds_left"]
-            print(f"      {label}: {state['description']} {state['done']}/{state['total']}"
-                  + (f", about {ledger.in_words(left)}" if left else ""), flush=True)
+            print(
+                f"      {label}: {state['description']} {state['done']}/{state['total']}"
+                + (f", about {ledger.in_words(left)}" if left else ""),
+                flush=True,
+            )
 
     threading.Thread(target=beat, daemon=True).start()
     return ended

@@ -28,7 +28,9 @@ from pathlib import Path
 from jupyter_client import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 
-ROOT = Path(__file__).resolve().parents[1]  # not from profiles, whose uddm_lib need not be this checkout's
+ROOT = (
+    Path(__file__).resolve().parents[1]
+)  # not from profiles, whose uddm_lib need not be this checkout's
 VARIABLE = "UDDM_KERNELS"  # names the server's socket
 PATIENCE = 120  # seconds that a job waits for a kernel before it starts its own
 _LAUNCHER = "ipykernel_launcher"
@@ -49,9 +51,15 @@ def server(notebooks, threads, log):
         return
     with listener:
         path = listener.getsockname()
-        process = subprocess.Popen([sys.executable, __file__, str(listener.fileno()), *map(str, notebooks)], cwd=ROOT,
-                                   env=_environment(threads), pass_fds=[listener.fileno()], stdin=subprocess.PIPE,
-                                   stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, __file__, str(listener.fileno()), *map(str, notebooks)],
+            cwd=ROOT,
+            env=_environment(threads),
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+        )
     try:
         yield {VARIABLE: path}, [process.stdin.fileno()]
     finally:
@@ -76,8 +84,11 @@ def _listener():
 
 def _environment(threads):
     """What libraries read when they are loaded."""
-    return os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
-                         "JE_ARROW_MALLOC_CONF": "background_thread:false"}  # pyarrow's allocator else starts a thread
+    return os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    }  # pyarrow's allocator else starts a thread
 
 
 class KernelManager(AsyncKernelManager):
@@ -87,7 +98,7 @@ class KernelManager(AsyncKernelManager):
         own_python = kernel_cmd[0] == sys.executable and _LAUNCHER in kernel_cmd
         process = None
         if VARIABLE in os.environ and own_python and isinstance(self.provisioner, LocalProvisioner):
-            process = _Forked.asked_for(kernel_cmd[kernel_cmd.index(_LAUNCHER) + 1:], options)
+            process = _Forked.asked_for(kernel_cmd[kernel_cmd.index(_LAUNCHER) + 1 :], options)
         if process is None:
             return await super()._async_launch_kernel(kernel_cmd, **options)
         self.provisioner.process = process
@@ -102,16 +113,23 @@ class _Forked:
 
     def __init__(self, connection, pid):
         self.pid = pid
-        self._connection = connection  # closed when this process ends, however it ends: then the kernel ends
+        self._connection = (
+            connection  # closed when this process ends, however it ends: then the kernel ends
+        )
         self._descriptor = os.pidfd_open(pid)
 
     @classmethod
     def asked_for(cls, arguments, options):
         """Ask the server for a kernel; returns None if it doesn't answer."""
         connection = socket.socket(socket.AF_UNIX)
-        request = {"arguments": arguments, "environment": options.get("env", dict(os.environ)),
-                   "folder": str(options.get("cwd") or os.getcwd()),
-                   "ignored": [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_IGN]}
+        request = {
+            "arguments": arguments,
+            "environment": options.get("env", dict(os.environ)),
+            "folder": str(options.get("cwd") or os.getcwd()),
+            "ignored": [
+                number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_IGN
+            ],
+        }
         try:
             connection.settimeout(PATIENCE)
             connection.connect(os.environ[VARIABLE])
@@ -142,7 +160,9 @@ class _Forked:
 
 def serve(listener, notebooks):
     """Import what ``notebooks`` import, then fork a kernel for every connection to the socket ``listener``."""
-    for number in _SIGNALS:  # they are for the sweep and its jobs, and with the last of these our standard input closes
+    for number in (
+        _SIGNALS
+    ):  # they are for the sweep and its jobs, and with the last of these our standard input closes
         signal.signal(number, signal.SIG_IGN)
     sys.path[0] = os.getcwd()  # as a kernel has it, in place of this script's folder
     before = dict(os.environ)
@@ -168,8 +188,11 @@ def serve(listener, notebooks):
 def _import_what(notebooks):
     """Import as a kernel does: libraries look then for a parent, a way to draw, IPython and where errors go."""
     os.environ["JPY_PARENT_PID"] = str(os.getpid())  # kernels end when this process does
-    os.environ["MPLBACKEND"] = os.environ.get("MPLBACKEND") or "module://matplotlib_inline.backend_inline"
+    os.environ["MPLBACKEND"] = (
+        os.environ.get("MPLBACKEND") or "module://matplotlib_inline.backend_inline"
+    )
     import ipykernel.kernelapp  # noqa: F401
+
     builtins.get_ipython = lambda: types.SimpleNamespace(kernel=None)
     with contextlib.redirect_stderr(_CurrentErrors()):
         for statement in sorted({text for notebook in notebooks for text in _imports(notebook)}):
@@ -191,8 +214,14 @@ def _imports(notebook):
         if cell["cell_type"] == "code":
             lines = "".join(cell["source"]).splitlines()
             with contextlib.suppress(SyntaxError):
-                code = ast.parse("\n".join("" if line.startswith(("%", "!")) else line for line in lines))
-                yield from (ast.unparse(node) for node in code.body if isinstance(node, (ast.Import, ast.ImportFrom)))
+                code = ast.parse(
+                    "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
+                )
+                yield from (
+                    ast.unparse(node)
+                    for node in code.body
+                    if isinstance(node, (ast.Import, ast.ImportFrom))
+                )
 
 
 def _safe_to_fork():
@@ -216,7 +245,9 @@ def _become_kernel(connection, added):
     for number in [*_SIGNALS, signal.SIGCHLD]:
         default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
         signal.signal(number, signal.SIG_IGN if number in request["ignored"] else default)
-    if "numpy" in sys.modules:  # default generators, which else go on alike in all kernels; Python's own sees to itself
+    if (
+        "numpy" in sys.modules
+    ):  # default generators, which else go on alike in all kernels; Python's own sees to itself
         sys.modules["numpy"].random.seed()
     if "torch" in sys.modules:
         sys.modules["torch"].default_generator.seed()

@@ -29,8 +29,16 @@ def read_plan(folder):
 
 def note(folder, target, kind, event, seconds=None, text=None):
     """Append ``event`` (start, done, failed or stopped) of the job ``target``, with what there is to say about it."""
-    line = json.dumps({"target": target, "kind": kind, "event": event, "time": time.time(),
-                       "seconds": seconds, "text": text})
+    line = json.dumps(
+        {
+            "target": target,
+            "kind": kind,
+            "event": event,
+            "time": time.time(),
+            "seconds": seconds,
+            "text": text,
+        }
+    )
     with open(Path(folder) / "jobs.jsonl", "a") as file:
         file.write(line + "\n")  # one write: lines of parallel jobs do not mix
 
@@ -49,7 +57,9 @@ def events(folder):
 def standing(folder, now=None):
     """How the sweep stands: (jobs ended, jobs planned, seconds left or None when nothing is known yet)."""
     plan, past, now = read_plan(folder), events(folder), now or time.time()
-    recent = [event for event in past if event["time"] >= plan["time"] and event["target"] in plan["jobs"]]
+    recent = [
+        event for event in past if event["time"] >= plan["time"] and event["target"] in plan["jobs"]
+    ]
     ended = {event["target"] for event in recent if event["event"] in ("done", "failed")}
     started = {event["target"]: event["time"] for event in recent if event["event"] == "start"}
     durations = defaultdict(list)

@@ -1,6 +1,6 @@
 """Write `runs/<profile>/index.html`: every executed notebook of a sweep and the figures, on one page.
 
-    python runs/report.py smoke
+python runs/report.py smoke
 """
 
 import html
@@ -52,8 +52,11 @@ def _page(profile, folder, plan):
 
 
 def _link(folder, plan, stage, parent=None, text=None):
-    target = next(target for target, job in plan.items()
-                  if job.stage == stage and parent in (None, Path(target).parent))
+    target = next(
+        target
+        for target, job in plan.items()
+        if job.stage == stage and parent in (None, Path(target).parent)
+    )
     page = os.path.relpath((ROOT / target).with_suffix(".html"), folder)
     return f'<a href="{html.escape(page)}">{text or NOTEBOOKS[stage]}</a>'
 
@@ -64,8 +67,12 @@ def _table(folder, plan):
         if job.stage == "training":
             names = job.parameters["corpus"], job.parameters["size"], job.parameters["n"] or "all"
             cells = [html.escape(str(name)) for name in names]
-            cells.append(" · ".join(_link(folder, plan, stage, Path(target).parent, stage)
-                                    for stage in ("training", "recovery", "entropy")))
+            cells.append(
+                " · ".join(
+                    _link(folder, plan, stage, Path(target).parent, stage)
+                    for stage in ("training", "recovery", "entropy")
+                )
+            )
             rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     return "<table>\n" + "\n".join(rows) + "\n</table>"
 

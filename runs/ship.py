@@ -1,6 +1,6 @@
 """Make the two text models that ship in runs/pretrained, from a finished laptop sweep.
 
-    .venv/bin/python runs/ship.py
+.venv/bin/python runs/ship.py
 """
 
 import shutil
@@ -25,22 +25,38 @@ A uniform-state discrete diffusion model of English text, small enough to ship: 
 It {role}. It shows how diffusion models store or generalize and is good for nothing else.
 The text of the King James Bible is in the public domain; the model is under the repository's MIT license.
 """
-ROLES = {16: "has memorized its training blocks", "all": "was trained on the whole text and generalizes"}
+ROLES = {
+    16: "has memorized its training blocks",
+    "all": "was trained on the whole text and generalizes",
+}
 
 
 def main():
     for n, role in ROLES.items():
         name = run_name("kjv", "nano", n)
         source, folder = resolve("runs/laptop") / name, resolve("runs/pretrained") / name
-        model, tokenizer = checkpoints.load(source / "model"), checkpoints.load_tokenizer(source / "model")
+        model, tokenizer = (
+            checkpoints.load(source / "model"),
+            checkpoints.load_tokenizer(source / "model"),
+        )
         validation = read_table(source / "validation.csv")
         origin = validation.attrs["provenance"]
         checkpoints.save(folder / "model", model, tokenizer, torch.float16)
         shutil.copy(source / "run.json", folder / "run.json")
-        atomic_write(folder / "README.md", CARD.format(
-            **read_run(source), **{key: origin[key] for key in ("commit", "torch", "time")}, name=name, role=role,
-            count=sum(p.numel() for p in model.parameters()), nelbo=validation["nelbo"].item()))
-        print(f"runs/pretrained/{name}: {sum(f.stat().st_size for f in folder.rglob('*')) / 1e6:.2f} MB")
+        atomic_write(
+            folder / "README.md",
+            CARD.format(
+                **read_run(source),
+                **{key: origin[key] for key in ("commit", "torch", "time")},
+                name=name,
+                role=role,
+                count=sum(p.numel() for p in model.parameters()),
+                nelbo=validation["nelbo"].item(),
+            ),
+        )
+        print(
+            f"runs/pretrained/{name}: {sum(f.stat().st_size for f in folder.rglob('*')) / 1e6:.2f} MB"
+        )
 
 
 if __name__ == "__main__":

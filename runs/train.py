@@ -39,22 +39,55 @@ def run_of(profile, run):
         ProfileError: if the profile cannot be run, or has no such run.
     """
     plan = profiles.jobs(profile)
-    known = {job.parameters["run"].rpartition("/")[2]: job for job in plan.values() if job.stage == "training"}
+    known = {
+        job.parameters["run"].rpartition("/")[2]: job
+        for job in plan.values()
+        if job.stage == "training"
+    }
     if run not in known:
-        raise profiles.ProfileError(f"run {run!r} is not in runs/{profile}.yaml, which has {', '.join(known)}")
+        raise profiles.ProfileError(
+            f"run {run!r} is not in runs/{profile}.yaml, which has {', '.join(known)}"
+        )
     given = profiles.effective(known[run])
-    data = load_corpus(given["corpus"], given["length"] or None, given["vocab_size"] or None,
-                       seed=given["corpus_seed"], tokenizer=given["tokenizer"] or None)
+    data = load_corpus(
+        given["corpus"],
+        given["length"] or None,
+        given["vocab_size"] or None,
+        seed=given["corpus_seed"],
+        tokenizer=given["tokenizer"] or None,
+    )
     blocks = subset(data, given["n"] or len(data.train), seed=given["corpus_seed"])
-    config = UDDMConfig.named(given["size"], data.vocab_size, data.length, dropout=given["dropout"],
-                              adaln_zero=given["adaln_zero"])
+    config = UDDMConfig.named(
+        given["size"],
+        data.vocab_size,
+        data.length,
+        dropout=given["dropout"],
+        adaln_zero=given["adaln_zero"],
+    )
     names = [name for name in TrainingOptions.__dataclass_fields__ if name in given]
-    options = TrainingOptions(**{name: given[name] for name in names}, log_every=max(1, min(50, given["steps"] // 20)))
-    asked = {"corpus": given["corpus"], "length": data.length, "vocab_size": data.vocab_size,
-             "tokenizer": given["tokenizer"], "corpus_seed": given["corpus_seed"], "size": given["size"],
-             "n": len(blocks)}
-    return train(profiles.ROOT / given["run"], blocks, data.test[:512], config, options, data.tokenizer, data.scored,
-                 asked, show_progress=sys.stderr.isatty())
+    options = TrainingOptions(
+        **{name: given[name] for name in names}, log_every=max(1, min(50, given["steps"] // 20))
+    )
+    asked = {
+        "corpus": given["corpus"],
+        "length": data.length,
+        "vocab_size": data.vocab_size,
+        "tokenizer": given["tokenizer"],
+        "corpus_seed": given["corpus_seed"],
+        "size": given["size"],
+        "n": len(blocks),
+    }
+    return train(
+        profiles.ROOT / given["run"],
+        blocks,
+        data.test[:512],
+        config,
+        options,
+        data.tokenizer,
+        data.scored,
+        asked,
+        show_progress=sys.stderr.isatty(),
+    )
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ def threads_each(plan, cores):
     choices = [threads for threads in range(1, cores + 1) if cores % threads == 0]
     if len(choices) == 1 or not shapes:
         return 1
-    key = json.dumps([platform.node(), platform.machine(), os.cpu_count(), cores, shapes], sort_keys=True)
+    key = json.dumps(
+        [platform.node(), platform.machine(), os.cpu_count(), cores, shapes], sort_keys=True
+    )
     known = _known()
     if key not in known:
         import torch
@@ -55,16 +57,27 @@ def _known():
 
 
 def _in_words(found, cores):
-    ways = ", ".join(f"{cores // threads} x {threads} threads {rate:,.0f}"
-                     for threads, rate in found["tokens_per_second"].items())
+    ways = ", ".join(
+        f"{cores // threads} x {threads} threads {rate:,.0f}"
+        for threads, rate in found["tokens_per_second"].items()
+    )
     return f"tokens/s in training: {ways}; chosen: {found['threads']} threads a notebook"
 
 
 def _rates(shapes, threads, workers):
     """Tokens a second of each of ``workers`` that train at the same time."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    running = [subprocess.Popen([sys.executable, __file__, json.dumps(shapes)], env=environment, cwd=ROOT, text=True,
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(workers)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, __file__, json.dumps(shapes)],
+            env=environment,
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for _ in range(workers)
+    ]
     for worker in running:
         worker.stdout.readline()  # ready
     for worker in running:
@@ -73,8 +86,10 @@ def _rates(shapes, threads, workers):
             worker.stdin.flush()
     found = [worker.communicate()[0].split() for worker in running]
     if failed := [worker.returncode for worker in running if worker.returncode]:
-        raise ProfileError(f"training to measure speed with {threads} threads failed (exit status {failed[0]}); "
-                           "make figures THREADS=1 goes without")
+        raise ProfileError(
+            f"training to measure speed with {threads} threads failed (exit status {failed[0]}); "
+            "make figures THREADS=1 goes without"
+        )
     return [float(words[-1]) for words in found]
 
 
@@ -89,7 +104,9 @@ def measure(shapes):
 
     def config(shape):
         options = {name: shape[name] for name in ("dropout", "adaln_zero") if name in shape}
-        return UDDMConfig.named(shape["size"], shape.get("vocab_size", 1024), shape.get("length", 64), **options)
+        return UDDMConfig.named(
+            shape["size"], shape.get("vocab_size", 1024), shape.get("length", 64), **options
+        )
 
     def tokens(shape):
         return shape.get("batch_size", 64) * config(shape).length

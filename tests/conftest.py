@@ -1,11 +1,25 @@
-"""Reference vectors, and the table of worst errors that ends a test run."""
+"""Shapes and types checked at run time, reference vectors, and the table of worst errors."""
 
 import math
 
+import jaxtyping
 import pytest
-from compare import GOLDEN
+
+from helpers import typecheck
+from helpers.paths import GOLDEN
+
+# Before anything imports uddm_lib: every call in the tests checks the shapes in its signature.
+jaxtyping.install_import_hook("uddm_lib", f"{typecheck.__name__}.checked")
 
 _worst = {}
+
+
+@pytest.fixture
+def unchecked():
+    """No run-time type check: what a user without one gets, who passes a value of a wrong type."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="session")

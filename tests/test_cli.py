@@ -2,13 +2,13 @@ import errno
 import subprocess
 import sys
 
-import lightning_files as files
 import pytest
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
+from helpers import lightning_files as files
 from uddm_lib import checkpoints
 from uddm_lib.__main__ import main
 
@@ -46,7 +46,10 @@ def failed(capsys, *arguments):
 def test_convert_released_file(tmp_path, source, capsys, weights):
     folder = tmp_path / "new" / "model"
     assert main(["convert", str(source), f"{folder}/", "--weights", weights]) == 0
-    assert torch.equal(files.logits(checkpoints.load(folder)), files.logits(checkpoints.load_released(source, weights)))
+    assert torch.equal(
+        files.logits(checkpoints.load(folder)),
+        files.logits(checkpoints.load_released(source, weights)),
+    )
     assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
     out, err = capsys.readouterr()
     size = sum(weight.numel() for weight in files.model().parameters())
@@ -59,7 +62,10 @@ def test_convert_without_a_configuration(tmp_path, source, capsys):
     del contents["hyper_parameters"], contents["state_dict"]["backbone.rotary_emb.inv_freq"]
     torch.save(contents, source)
     assert "give n_heads" in failed(capsys, "convert", source, tmp_path / "model")
-    assert main(["convert", str(source), str(tmp_path / "model"), "--heads", "2", "--length", "9"]) == 0
+    assert (
+        main(["convert", str(source), str(tmp_path / "model"), "--heads", "2", "--length", "9"])
+        == 0
+    )
     config = checkpoints.load(tmp_path / "model").config
     assert (config.n_heads, config.length) == (2, 9)
 
@@ -81,7 +87,10 @@ def test_convert_replaces_nothing(tmp_path, source, capsys):
 
 
 def test_convert_with_a_tokenizer(tmp_path, source, tokenizer, capsys):
-    assert main(["convert", str(source), str(tmp_path / "model"), "--tokenizer", str(tokenizer(11))]) == 0
+    assert (
+        main(["convert", str(source), str(tmp_path / "model"), "--tokenizer", str(tokenizer(11))])
+        == 0
+    )
     assert checkpoints.load_tokenizer(tmp_path / "model").convert_ids_to_tokens([3]) == ["w3"]
     assert "checkpoints.load_tokenizer(" in capsys.readouterr().out
     line = failed(capsys, "convert", source, tmp_path / "other", "--tokenizer", tokenizer(12))
@@ -100,7 +109,9 @@ def test_errors_are_one_line(tmp_path, source, capsys, monkeypatch):
     assert not new.exists()
 
 
-@pytest.mark.parametrize("error", [SafetensorError("No space left"), OSError(errno.ENOSPC, "No space left")])
+@pytest.mark.parametrize(
+    "error", [SafetensorError("No space left"), OSError(errno.ENOSPC, "No space left")]
+)
 def test_a_full_disk_is_one_line(tmp_path, source, capsys, monkeypatch, error):
     def full(*_, **__):
         raise error
@@ -120,7 +131,11 @@ def test_help(capsys):
 
 
 def test_help_does_not_wait_for_torch():
-    code = "import runpy, sys; sys.argv = ['x']\ntry: runpy.run_module('uddm_lib', run_name='__main__')\nfinally: " \
-           "print({'torch', 'transformers', 'numpy'} & sys.modules.keys())"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    code = (
+        "import runpy, sys; sys.argv = ['x']\ntry: runpy.run_module('uddm_lib', run_name='__main__')\nfinally: "
+        "print({'torch', 'transformers', 'numpy'} & sys.modules.keys())"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert "usage: python -m uddm_lib" in out and out.strip().endswith("set()")

@@ -45,7 +45,11 @@ def test_save_and_load_give_the_same_logits(tmp_path):
 
 def test_zero_layers_stay_zero_when_a_checkpoint_lacks_them(tmp_path):
     model = UDDM(small())
-    state = {k: v for k, v in model.state_dict().items() if not k.startswith("head") and "modulation" not in k}
+    state = {
+        k: v
+        for k, v in model.state_dict().items()
+        if not k.startswith("head") and "modulation" not in k
+    }
     model.save_pretrained(tmp_path, state_dict=state)
     again = UDDM.from_pretrained(tmp_path)
     assert again.head.weight.abs().sum() == 0 and again.blocks[1].modulation.weight.abs().sum() == 0
@@ -74,7 +78,9 @@ def test_attention_is_the_library_attention():
     h = torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0))
     ones, zeros = torch.ones(6, 8), torch.zeros(6, 8)
     q, k, v = block.qkv(h).view(2, 6, 3, 2, 16).permute(2, 0, 3, 1, 4)
-    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 6, 32)
+    expected = (
+        torch.nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(2, 6, 32)
+    )
     torch.testing.assert_close(block._attend(h, (ones, zeros)), expected)
 
 
@@ -95,14 +101,22 @@ def test_named_sizes_of_the_paper_have_the_released_parameter_counts():
     with torch.device("meta"):
         for size, millions in {"tiny": 23.7, "small": 139.3, "medium": 384.0}.items():
             model = UDDM(UDDMConfig.named(size, vocab_size=30_522, length=128))
-            assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.06), size
+            assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(
+                millions, abs=0.06
+            ), size
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"hidden_size": 30, "n_heads": 4}, "hidden_size=30"), ({"vocab_size": 1}, "vocab_size=1"),
-    ({"length": 0}, "length=0"), ({"dropout": 1.0}, "dropout=1.0"), ({"n_blocks": 2.0}, "n_blocks=2.0"),
-    ({"frequency_embedding_size": 7}, "frequency_embedding_size=7"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"hidden_size": 30, "n_heads": 4}, "hidden_size=30"),
+        ({"vocab_size": 1}, "vocab_size=1"),
+        ({"length": 0}, "length=0"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"n_blocks": 2.0}, "n_blocks=2.0"),
+        ({"frequency_embedding_size": 7}, "frequency_embedding_size=7"),
+    ],
+)
 def test_bad_shapes_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         UDDMConfig(**change)
@@ -125,6 +139,8 @@ def test_forward_flops_are_those_of_the_matrix_products(size, length):
     with FlopCounterMode(display=False) as counter:
         model(x, 0.5)
     # Once a sequence: what makes the modulations of the noise level.
-    linear = [config.cond_dim * (6 * config.n_blocks + 2) * config.hidden_size,
-              config.cond_dim * (config.frequency_embedding_size + config.cond_dim)]
+    linear = [
+        config.cond_dim * (6 * config.n_blocks + 2) * config.hidden_size,
+        config.cond_dim * (config.frequency_embedding_size + config.cond_dim),
+    ]
     assert counter.get_total_flops() == 8 * (length * config.forward_flops + 2 * sum(linear))

@@ -25,11 +25,19 @@ def source(cell):
 
 
 def test_there_are_five():
-    assert [path.stem for path in NOTEBOOKS] == ["01_theory", "02_training", "03_recovery", "04_entropy", "05_scaling"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "01_theory",
+        "02_training",
+        "03_recovery",
+        "04_entropy",
+        "05_scaling",
+    ]
 
 
 def test_one_cell_declares_typed_literals_with_a_line_of_help(notebook):
-    tagged = [cell for cell in code_cells(notebook) if "parameters" in cell["metadata"].get("tags", [])]
+    tagged = [
+        cell for cell in code_cells(notebook) if "parameters" in cell["metadata"].get("tags", [])
+    ]
     assert len(tagged) == 1
     lines = source(tagged[0]).splitlines()
     for line, statement in zip(lines, ast.parse(source(tagged[0])).body, strict=True):
@@ -55,11 +63,18 @@ def test_cells_are_short_and_prose_teaches(notebook):
     for cell in code_cells(notebook):
         if "parameters" not in cell["metadata"].get("tags", []):
             assert len(source(cell).splitlines()) <= 20, source(cell)
-    assert sum(cell["cell_type"] == "markdown" for cell in notebook["cells"]) >= len(code_cells(notebook)) / 3
+    assert (
+        sum(cell["cell_type"] == "markdown" for cell in notebook["cells"])
+        >= len(code_cells(notebook)) / 3
+    )
 
 
 def test_its_kernel_is_python3_and_no_path_is_absolute(notebook):
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
-    texts = json.dumps([[cell["source"], [output.get("text") for output in cell.get("outputs", [])]]
-                        for cell in notebook["cells"]])
+    texts = json.dumps(
+        [
+            [cell["source"], [output.get("text") for output in cell.get("outputs", [])]]
+            for cell in notebook["cells"]
+        ]
+    )
     assert not re.search(r"/(home|root|tmp|work|Users)/", texts)

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
-from compare import chi_square, gap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.compare import chi_square, gap
 from uddm_lib.data import chain_entropy, load_corpus, markov_chain
 from uddm_lib.oracles import UNDERFLOW, MarkovGeneralizer, Memorizer, inverse_temperature
 from uddm_lib.probes import conditional_entropy, token_recovery, validation_nelbo
@@ -29,11 +29,16 @@ def sigma_of(alpha):
 
 def brute_force(sequences, law, z_t, alpha, vocab_size):
     """Leave-one-out log-probabilities (B, L, V): sums over sequences, one log-likelihood at a time, in float64."""
-    match = torch.tensor([(1 - alpha) / vocab_size, alpha + (1 - alpha) / vocab_size], dtype=torch.float64).log()
+    match = torch.tensor(
+        [(1 - alpha) / vocab_size, alpha + (1 - alpha) / vocab_size], dtype=torch.float64
+    ).log()
     likelihood = match[(z_t[:, None] == sequences).long()]  # (B, n, L)
     others = likelihood.sum(-1, keepdim=True) - likelihood
     weight = law.double().log()[None, :, None] + others
-    columns = [torch.where(sequences == token, weight, -math.inf).logsumexp(1) for token in range(vocab_size)]
+    columns = [
+        torch.where(sequences == token, weight, -math.inf).logsumexp(1)
+        for token in range(vocab_size)
+    ]
     return torch.stack(columns, -1).log_softmax(-1)
 
 
@@ -53,28 +58,52 @@ def test_oracle_memorizer_is_the_sum_over_stored_sequences(alpha, vocab_size, le
     z_t = torch.cat([near, noise[4:]])
     expected = brute_force(stored, torch.full((n,), 1 / n), z_t, alpha, vocab_size)
     for dtype, bound in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
-        found = Memorizer(stored, vocab_size, dtype).denoise(z_t, torch.tensor(sigma_of(alpha), dtype=torch.float64))
+        found = Memorizer(stored, vocab_size, dtype).denoise(
+            z_t, torch.tensor(sigma_of(alpha), dtype=torch.float64)
+        )
         assert found.dtype == dtype and torch.equal(found.isneginf(), expected.isneginf())
-        worst(f"memorizer, probabilities ({str(dtype)[6:]})", "sum over stored sequences",
-              gap(found.exp(), expected.exp()), bound)
+        worst(
+            f"memorizer, probabilities ({str(dtype)[6:]})",
+            "sum over stored sequences",
+            gap(found.exp(), expected.exp()),
+            bound,
+        )
         finite = expected.isfinite()
-        worst(f"memorizer, log-probabilities ({str(dtype)[6:]}), relative", "sum over stored sequences",
-              ((found[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(), bound)
+        worst(
+            f"memorizer, log-probabilities ({str(dtype)[6:]}), relative",
+            "sum over stored sequences",
+            ((found[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(),
+            bound,
+        )
 
 
 @quick
-@given(data=st.data(), vocab_size=st.integers(2, 4), length=st.integers(1, 4), alpha=st.sampled_from(ALPHAS))
+@given(
+    data=st.data(),
+    vocab_size=st.integers(2, 4),
+    length=st.integers(1, 4),
+    alpha=st.sampled_from(ALPHAS),
+)
 def test_oracle_memorizer_at_small_sizes(data, vocab_size, length, alpha, worst):
     token = st.integers(0, vocab_size - 1)
     rows = st.lists(st.lists(token, min_size=length, max_size=length), min_size=1, max_size=6)
     stored, z_t = torch.tensor(data.draw(rows)), torch.tensor(data.draw(rows))
-    expected = brute_force(stored, torch.full((len(stored),), 1 / len(stored)), z_t, alpha, vocab_size)
+    expected = brute_force(
+        stored, torch.full((len(stored),), 1 / len(stored)), z_t, alpha, vocab_size
+    )
     found = Memorizer(stored, vocab_size, torch.float64).denoise(z_t, sigma_of(alpha))
-    worst("memorizer, probabilities (float64)", "sum over stored sequences", gap(found.exp(), expected.exp()), 1e-9)
+    worst(
+        "memorizer, probabilities (float64)",
+        "sum over stored sequences",
+        gap(found.exp(), expected.exp()),
+        1e-9,
+    )
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-@pytest.mark.parametrize("vocab_size, length, successors", [(4, 4, 2), (3, 6, 3), (5, 5, 2), (2, 10, 1)])
+@pytest.mark.parametrize(
+    "vocab_size, length, successors", [(4, 4, 2), (3, 6, 3), (5, 5, 2), (2, 10, 1)]
+)
 def test_oracle_markov_is_the_sum_over_all_sequences(alpha, vocab_size, length, successors, worst):
     initial, transition = markov_chain(vocab_size, successors)
     sequences, law = chain_law(initial, transition, length)
@@ -83,12 +112,20 @@ def test_oracle_markov_is_the_sum_over_all_sequences(alpha, vocab_size, length, 
     for dtype, bound in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
         found = MarkovGeneralizer(initial, transition, dtype).denoise(z_t, sigma_of(alpha))
         assert found.dtype == dtype
-        worst(f"Markov generalizer, probabilities ({str(dtype)[6:]})", "sum over all sequences",
-              gap(found.exp(), expected.exp()), bound)
+        worst(
+            f"Markov generalizer, probabilities ({str(dtype)[6:]})",
+            "sum over all sequences",
+            gap(found.exp(), expected.exp()),
+            bound,
+        )
         finite = expected.isfinite() & found.isfinite()
         assert torch.equal(finite, expected.isfinite())
-        worst(f"Markov generalizer, log-probabilities ({str(dtype)[6:]}), relative", "sum over all sequences",
-              ((found[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(), bound)
+        worst(
+            f"Markov generalizer, log-probabilities ({str(dtype)[6:]}), relative",
+            "sum over all sequences",
+            ((found[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(),
+            bound,
+        )
 
 
 def test_oracle_markov_survives_a_long_contradiction(worst):
@@ -98,16 +135,27 @@ def test_oracle_markov_survives_a_long_contradiction(worst):
     phases = (torch.arange(length) + torch.arange(vocab_size)[:, None]) % vocab_size
     z_t = torch.cat([phases[0, :80], phases[1, 80:]])[None]
     assert 80 * inverse_temperature(sigma_of(alpha), vocab_size) > UNDERFLOW
-    expected = brute_force(phases, torch.full((vocab_size,), 1 / vocab_size), z_t, alpha, vocab_size)
-    found = MarkovGeneralizer(torch.full((vocab_size,), 1 / 3), transition, torch.float64).denoise(z_t, sigma_of(alpha))
+    expected = brute_force(
+        phases, torch.full((vocab_size,), 1 / vocab_size), z_t, alpha, vocab_size
+    )
+    found = MarkovGeneralizer(torch.full((vocab_size,), 1 / 3), transition, torch.float64).denoise(
+        z_t, sigma_of(alpha)
+    )
     assert torch.equal(found.argmax(-1)[0], phases[1])
     finite = expected.isfinite()
-    worst("Markov generalizer, log-probabilities (float64), relative", "sum over all sequences",
-          ((found[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(), 1e-9)
+    worst(
+        "Markov generalizer, log-probabilities (float64), relative",
+        "sum over all sequences",
+        ((found[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(),
+        1e-9,
+    )
 
 
 def test_oracle_levels_may_differ_by_sequence():
-    stored, z_t = torch.randint(5, (20, 6), generator=seeded()), torch.randint(5, (3, 6), generator=seeded(1))
+    stored, z_t = (
+        torch.randint(5, (20, 6), generator=seeded()),
+        torch.randint(5, (3, 6), generator=seeded(1)),
+    )
     initial, transition = markov_chain(5, 2)
     sigmas = torch.tensor([0.01, 0.5, 3.0])
     for oracle in (Memorizer(stored, 5), MarkovGeneralizer(initial, transition)):
@@ -119,7 +167,9 @@ def test_oracle_levels_may_differ_by_sequence():
 def test_oracle_inverse_temperature_is_the_log_odds_of_a_token():
     alpha, vocab_size = 0.3, 7
     odds = (alpha + (1 - alpha) / vocab_size) / ((1 - alpha) / vocab_size)
-    assert inverse_temperature(sigma_of(alpha), vocab_size).item() == pytest.approx(math.log(odds), rel=1e-14)
+    assert inverse_temperature(sigma_of(alpha), vocab_size).item() == pytest.approx(
+        math.log(odds), rel=1e-14
+    )
     # At alpha = 1 - 1e-12, in float32 as a network would get it: beta = log(V 1e12) to single precision.
     sigma = torch.tensor(1e-12, dtype=torch.float32)
     assert inverse_temperature(sigma, 30_522).item() == pytest.approx(math.log(30_522e12), rel=1e-7)
@@ -131,8 +181,12 @@ def test_oracle_markov_nelbo_is_the_sources_entropy_rate(worst):
     values = validation_nelbo(MarkovGeneralizer(*markov_chain()), x, draws=4, t_min=1e-6)
     standard_error = values.std().item() / len(x) ** 0.5
     assert standard_error < 0.01 * corpus.entropy
-    worst("Markov generalizer, NELBO, in standard errors", "entropy rate of the source, V = 32, L = 16",
-          abs(values.mean().item() - corpus.entropy) / standard_error, 4)
+    worst(
+        "Markov generalizer, NELBO, in standard errors",
+        "entropy rate of the source, V = 32, L = 16",
+        abs(values.mean().item() - corpus.entropy) / standard_error,
+        4,
+    )
 
 
 def test_oracle_markov_entropy_is_the_sources(worst):
@@ -146,8 +200,12 @@ def test_oracle_markov_entropy_is_the_sources(worst):
     # H(x^l | rest) = H(x) - H(rest): the entropy of the chain with position l summed out.
     for position in range(length):
         rest = law.view([vocab_size] * length).sum(position)
-        worst("Markov generalizer, conditional entropy (nats)", "entropy of the source, enumerated",
-              abs(found[position].item() - (full - torch.special.entr(rest).sum().item())), 1e-9)
+        worst(
+            "Markov generalizer, conditional entropy (nats)",
+            "entropy of the source, enumerated",
+            abs(found[position].item() - (full - torch.special.entr(rest).sum().item())),
+            1e-9,
+        )
 
 
 def test_oracle_memorizers_entropy_vanishes_and_its_memory_is_perfect():
@@ -173,20 +231,36 @@ def test_oracle_markov_generates_the_chain(worst):
     """The whole reverse process, from noise, draws the source: 2e4 sequences of 64 possible ones, chi-square."""
     initial, transition = markov_chain(4, 3)
     sequences, law = chain_law(initial, transition, 3)
-    drawn = generate(MarkovGeneralizer(initial, transition), 20_000, 3, steps=200, generator=seeded(),
-                     batch_size=20_000, final_greedy=False)
+    drawn = generate(
+        MarkovGeneralizer(initial, transition),
+        20_000,
+        3,
+        steps=200,
+        generator=seeded(),
+        batch_size=20_000,
+        final_greedy=False,
+    )
     counts = (drawn[:, None] == sequences).all(-1).sum(0)
     # A step moves positions independently of each other, so a few impossible sequences slip through.
-    worst("generated sequences, chi-square in standard deviations", "law of the chain, 2e4 draws",
-          chi_square(counts, law, impossible=20), 3.7)
+    worst(
+        "generated sequences, chi-square in standard deviations",
+        "law of the chain, 2e4 draws",
+        chi_square(counts, law, impossible=20),
+        3.7,
+    )
 
 
 def test_oracle_greedy_noise_removal_is_not_the_posteriors_mode():
     """The leave-one-out prediction does not see the token that stands there, so its argmax may replace a right one."""
     initial, transition = markov_chain(8, 2)
     oracle = MarkovGeneralizer(initial, transition)
-    possible = [(transition[drawn[:, :-1], drawn[:, 1:]] > 0).double().mean().item() for drawn in (
-        generate(oracle, 400, 6, steps=200, generator=seeded(1), final_greedy=greedy) for greedy in (False, True))]
+    possible = [
+        (transition[drawn[:, :-1], drawn[:, 1:]] > 0).double().mean().item()
+        for drawn in (
+            generate(oracle, 400, 6, steps=200, generator=seeded(1), final_greedy=greedy)
+            for greedy in (False, True)
+        )
+    ]
     assert possible[0] > 0.998 and possible[1] < 0.985
 
 
@@ -205,23 +279,54 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
 def test_oracle_memorizer_holds_100_000_sequences_of_length_128():
     """Beyond the stored tokens it needs the overlaps and a float copy, not a table of (B, n, L)."""
-    run = subprocess.run([sys.executable, "-c", MANY, "100000"], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", MANY, "100000"], capture_output=True, text=True, check=True
+    )
     stored, table = 100_000 * 128, 4 * 100_000 * 128
     assert int(run.stdout) * 1024 < 4 * stored + 0.5 * 8 * table
 
 
-@pytest.mark.parametrize("build, message", [
-    (lambda: Memorizer(torch.zeros(0, 4, dtype=torch.long), 5), r"sequences has shape \(0, 4\)"),
-    (lambda: Memorizer(torch.zeros(4, dtype=torch.long), 5), r"sequences has shape \(4,\)"),
-    (lambda: Memorizer(torch.tensor([[0, 5]]), 5), "sequences holds token ids from 0 to 5; allowed are 0 to 4"),
-    (lambda: MarkovGeneralizer(torch.ones(3) / 3, torch.eye(2)), r"transition has shape \(2, 2\)"),
-    (lambda: MarkovGeneralizer(torch.ones(2), torch.eye(2)), "initial holds"),
-    (lambda: MarkovGeneralizer(torch.ones(2) / 2, torch.tensor([[1.5, -0.5], [0, 1]])), "transition holds"),
-    (lambda: Memorizer(torch.tensor([[0, 1]]), 5).denoise(torch.tensor([[0, 1]]), 0.0), "sigma > 0"),
-    (lambda: Memorizer(torch.tensor([[0, 1]]), 5).denoise(torch.tensor([[0, 1, 2]]), 1.0), r"allowed is \(B, 2\)"),
-    (lambda: Memorizer(torch.tensor([[0, 1]]), 5).denoise(torch.tensor([[0, 7]]), 1.0), "z_t holds token ids"),
-    (lambda: MarkovGeneralizer(torch.ones(2) / 2, torch.eye(2)).denoise(torch.tensor([[2]]), 1.0), "z_t holds token"),
-])
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (
+            lambda: Memorizer(torch.zeros(0, 4, dtype=torch.long), 5),
+            r"sequences has shape \(0, 4\)",
+        ),
+        (lambda: Memorizer(torch.zeros(4, dtype=torch.long), 5), r"sequences has shape \(4,\)"),
+        (
+            lambda: Memorizer(torch.tensor([[0, 5]]), 5),
+            "sequences holds token ids from 0 to 5; allowed are 0 to 4",
+        ),
+        (
+            lambda: MarkovGeneralizer(torch.ones(3) / 3, torch.eye(2)),
+            r"transition has shape \(2, 2\)",
+        ),
+        (lambda: MarkovGeneralizer(torch.ones(2), torch.eye(2)), "initial holds"),
+        (
+            lambda: MarkovGeneralizer(torch.ones(2) / 2, torch.tensor([[1.5, -0.5], [0, 1]])),
+            "transition holds",
+        ),
+        (
+            lambda: Memorizer(torch.tensor([[0, 1]]), 5).denoise(torch.tensor([[0, 1]]), 0.0),
+            "sigma > 0",
+        ),
+        (
+            lambda: Memorizer(torch.tensor([[0, 1]]), 5).denoise(torch.tensor([[0, 1, 2]]), 1.0),
+            r"allowed is \(B, 2\)",
+        ),
+        (
+            lambda: Memorizer(torch.tensor([[0, 1]]), 5).denoise(torch.tensor([[0, 7]]), 1.0),
+            "z_t holds token ids",
+        ),
+        (
+            lambda: MarkovGeneralizer(torch.ones(2) / 2, torch.eye(2)).denoise(
+                torch.tensor([[2]]), 1.0
+            ),
+            "z_t holds token",
+        ),
+    ],
+)
 def test_oracle_bad_input_is_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
@@ -235,5 +340,15 @@ def test_oracle_energy_is_the_log_likelihood_of_the_noisy_training_set(worst):
     match = torch.tensor([(1 - alpha) / 5, alpha + (1 - alpha) / 5], dtype=torch.float64).log()
     likelihood = match[(z_t[:, None] == stored).long()].sum(-1)
     energy = -likelihood.logsumexp(1) + 6 * match[0]
-    worst("memorizer, energy (nats)", "sum over stored sequences", gap(memory.energy(z_t, sigma), energy), 1e-12)
-    worst("memorizer, weights", "Bayes' rule", gap(memory.weights(z_t, sigma), likelihood.softmax(1)), 1e-12)
+    worst(
+        "memorizer, energy (nats)",
+        "sum over stored sequences",
+        gap(memory.energy(z_t, sigma), energy),
+        1e-12,
+    )
+    worst(
+        "memorizer, weights",
+        "Bayes' rule",
+        gap(memory.weights(z_t, sigma), likelihood.softmax(1)),
+        1e-12,
+    )

@@ -36,7 +36,9 @@ def test_grid_runs_from_one_to_the_end_time():
 def test_restore_finds_what_the_denoiser_knows(greedy):
     target = torch.tensor([1, 2, 3, 4, 5])
     z = torch.randint(7, (9, 5), generator=seeded())
-    ends = restore(Knows(target), z, 1.0, steps=20, greedy=greedy, generator=seeded(1), batch_size=4)
+    ends = restore(
+        Knows(target), z, 1.0, steps=20, greedy=greedy, generator=seeded(1), batch_size=4
+    )
     assert (ends == target).all()
 
 
@@ -44,15 +46,21 @@ def test_generate_starts_from_noise_and_repeats_its_seed():
     uniform = Knows(torch.tensor([0, 0, 0]), confidence=0.0)
     first = generate(uniform, 500, 3, steps=3, generator=seeded(5), final_greedy=False)
     assert first.shape == (500, 3)
-    assert torch.equal(first, generate(uniform, 500, 3, steps=3, generator=seeded(5), final_greedy=False))
+    assert torch.equal(
+        first, generate(uniform, 500, 3, steps=3, generator=seeded(5), final_greedy=False)
+    )
     counts = torch.bincount(first.flatten(), minlength=7)
     assert counts.min() > 150  # 1,500 tokens over 7, all from noise
 
 
 def test_trajectory_starts_at_the_nearest_grid_time():
     denoiser = Knows(torch.tensor([1, 2]))
-    times = [t for t, _ in trajectory(denoiser, torch.zeros(1, 2, dtype=torch.long), 0.26, steps=10,
-                                      generator=seeded())]
+    times = [
+        t
+        for t, _ in trajectory(
+            denoiser, torch.zeros(1, 2, dtype=torch.long), 0.26, steps=10, generator=seeded()
+        )
+    ]
     assert times == pytest.approx([0.300007, 0.200008, 0.100009, 1e-5, 0.0])
     assert len(denoiser.sigmas) == 4
 
@@ -74,10 +82,15 @@ def test_greedy_skips_only_steps_that_cannot_change_anything():
         assert torch.equal(slow, state)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"start_t": 0.0}, "start_t=0.0 is outside"), ({"start_t": 1.2}, "start_t=1.2"),
-    ({"start_t": 0.5, "steps": 0}, "steps=0"), ({"start_t": 0.5, "batch_size": 0}, "batch_size=0"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"start_t": 0.0}, "start_t=0.0 is outside"),
+        ({"start_t": 1.2}, "start_t=1.2"),
+        ({"start_t": 0.5, "steps": 0}, "steps=0"),
+        ({"start_t": 0.5, "batch_size": 0}, "batch_size=0"),
+    ],
+)
 def test_bad_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         restore(Knows(torch.tensor([1, 2])), torch.zeros(1, 2, dtype=torch.long), **arguments)
@@ -104,5 +117,9 @@ def test_one_bar_counts_every_step_of_every_sequence(monkeypatch):
     generate(denoiser, 5, 3, steps=10, batch_size=2, show_progress=True)
     probes.token_recovery(denoiser, x, [0.1, 0.5, 1.0], steps=10, batch_size=2, show_progress=True)
     probes.token_recovery(denoiser, x, [0.1, 0.5], steps=10, greedy=True, batch_size=2)
-    assert [bar.n for bar, _ in bars] == [bar.total for bar, _ in bars] == [55, 5 * (2 + 6 + 11), 2 * 55]
+    assert (
+        [bar.n for bar, _ in bars]
+        == [bar.total for bar, _ in bars]
+        == [55, 5 * (2 + 6 + 11), 2 * 55]
+    )
     assert [disabled for _, disabled in bars] == [False, False, True]

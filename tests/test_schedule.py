@@ -21,9 +21,12 @@ def test_one_minus_alpha_keeps_its_digits_near_zero():
 
 
 def test_sigma_is_minus_log_alpha_and_dalpha_its_slope():
-    schedule, t = LogLinearSchedule(), torch.tensor([0.2, 0.7], dtype=torch.float64, requires_grad=True)
+    schedule, t = (
+        LogLinearSchedule(),
+        torch.tensor([0.2, 0.7], dtype=torch.float64, requires_grad=True),
+    )
     torch.testing.assert_close(schedule.sigma(t), -schedule.alpha(t).log())
-    slope, = torch.autograd.grad(schedule.alpha(t).sum(), t)
+    (slope,) = torch.autograd.grad(schedule.alpha(t).sum(), t)
     torch.testing.assert_close(schedule.dalpha(t), slope)
     assert schedule.sigma(1.0).item() == pytest.approx(-math.log(1e-3))
 

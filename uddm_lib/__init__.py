@@ -42,10 +42,40 @@ theory_figures  its figures
 import importlib
 from importlib import metadata
 
-__all__ = ["attractors", "batches", "bibles", "checkpoints", "costs", "data", "devices", "diffusion", "figures",
-           "fused", "hopfield", "lm1b", "model", "options", "oracles", "packing", "parameters", "probes", "released",
-           "results", "sampling", "schedule", "stopping", "streaming", "summary", "sweeps", "theory", "theory_figures",
-           "tokenization", "trained", "training", "transition"]
+__all__ = [
+    "attractors",
+    "batches",
+    "bibles",
+    "checkpoints",
+    "costs",
+    "data",
+    "devices",
+    "diffusion",
+    "figures",
+    "fused",
+    "hopfield",
+    "lm1b",
+    "model",
+    "options",
+    "oracles",
+    "packing",
+    "parameters",
+    "probes",
+    "released",
+    "results",
+    "sampling",
+    "schedule",
+    "stopping",
+    "streaming",
+    "summary",
+    "sweeps",
+    "theory",
+    "theory_figures",
+    "tokenization",
+    "trained",
+    "training",
+    "transition",
+]
 
 try:
     __version__ = metadata.version("uddm-companion")

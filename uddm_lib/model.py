@@ -16,15 +16,18 @@ from transformers.utils import ModelOutput
 __all__ = ["SIZES", "UDDM", "UDDMConfig", "UDDMOutput"]
 
 _SHAPE = ("hidden_size", "cond_dim", "n_blocks", "n_heads")
-SIZES = {name: dict(zip(_SHAPE, shape)) for name, shape in {
-    "pico": (32, 32, 2, 2),       # the first four are ours, for CPU profiles
-    "nano": (64, 64, 2, 4),
-    "micro": (96, 64, 3, 4),
-    "mini": (128, 64, 4, 4),
-    "tiny": (256, 128, 8, 8),     # these three are the paper's (table 1)
-    "small": (768, 128, 12, 12),
-    "medium": (1024, 128, 24, 16),
-}.items()}
+SIZES = {
+    name: dict(zip(_SHAPE, shape))
+    for name, shape in {
+        "pico": (32, 32, 2, 2),  # the first four are ours, for CPU profiles
+        "nano": (64, 64, 2, 4),
+        "micro": (96, 64, 3, 4),
+        "mini": (128, 64, 4, 4),
+        "tiny": (256, 128, 8, 8),  # these three are the paper's (table 1)
+        "small": (768, 128, 12, 12),
+        "medium": (1024, 128, 24, 16),
+    }.items()
+}
 
 
 class UDDMConfig(PreTrainedConfig):
@@ -47,8 +50,20 @@ class UDDMConfig(PreTrainedConfig):
 
     model_type = "uddm"
 
-    def __init__(self, vocab_size=32, length=16, hidden_size=64, cond_dim=64, n_blocks=2, n_heads=4,
-                 dropout=0.1, mlp_ratio=4, frequency_embedding_size=256, adaln_zero=True, **kwargs):
+    def __init__(
+        self,
+        vocab_size=32,
+        length=16,
+        hidden_size=64,
+        cond_dim=64,
+        n_blocks=2,
+        n_heads=4,
+        dropout=0.1,
+        mlp_ratio=4,
+        frequency_embedding_size=256,
+        adaln_zero=True,
+        **kwargs,
+    ):
         self.vocab_size, self.length = vocab_size, length
         self.hidden_size, self.cond_dim = hidden_size, cond_dim
         self.n_blocks, self.n_heads = n_blocks, n_heads
@@ -61,7 +76,9 @@ class UDDMConfig(PreTrainedConfig):
         if vocab_size < 2:
             raise ValueError(f"vocab_size={vocab_size} is below 2")
         if hidden_size % (2 * n_heads):
-            raise ValueError(f"hidden_size={hidden_size} is not a multiple of 2 x n_heads={n_heads}")
+            raise ValueError(
+                f"hidden_size={hidden_size} is not a multiple of 2 x n_heads={n_heads}"
+            )
         if frequency_embedding_size % 2:
             raise ValueError(f"frequency_embedding_size={frequency_embedding_size} is odd")
         if not 0 <= dropout < 1:
@@ -155,7 +172,9 @@ class UDDM(PreTrainedModel):
             ValueError: if the sequences are longer than the model's ``length``.
         """
         if z_t.shape[-1] > self.config.length:
-            raise ValueError(f"sequences of {z_t.shape[-1]} tokens do not fit a model of length {self.config.length}")
+            raise ValueError(
+                f"sequences of {z_t.shape[-1]} tokens do not fit a model of length {self.config.length}"
+            )
         sigma = torch.as_tensor(sigma, device=z_t.device).reshape(-1).expand(z_t.shape[0])
         h = self.vocab_embed(z_t) if mixture is None else self._mix(*mixture)
         condition = F.silu(self.sigma_map(sigma.to(h.dtype)))
@@ -167,8 +186,12 @@ class UDDM(PreTrainedModel):
 
     def _mix(self, tokens, weights):
         many = tokens.shape[-1]
-        mixed = F.embedding_bag(tokens.reshape(-1, many), self.vocab_embed.weight, mode="sum",
-                                per_sample_weights=weights.reshape(-1, many).to(self.vocab_embed.weight.dtype))
+        mixed = F.embedding_bag(
+            tokens.reshape(-1, many),
+            self.vocab_embed.weight,
+            mode="sum",
+            per_sample_weights=weights.reshape(-1, many).to(self.vocab_embed.weight.dtype),
+        )
         return mixed.view(*tokens.shape[:-1], -1)
 
     def forward(self, input_ids, sigma, mixture=None, **_):
@@ -202,8 +225,11 @@ class _NoiseEmbedding(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.features = config.frequency_embedding_size
-        self.mlp = nn.Sequential(nn.Linear(self.features, config.cond_dim), nn.SiLU(),
-                                 nn.Linear(config.cond_dim, config.cond_dim))
+        self.mlp = nn.Sequential(
+            nn.Linear(self.features, config.cond_dim),
+            nn.SiLU(),
+            nn.Linear(config.cond_dim, config.cond_dim),
+        )
 
     def forward(self, sigma):
         half = self.features // 2
@@ -222,13 +248,20 @@ class _Block(nn.Module):
         self.norm1, self.norm2 = _LayerNorm(width), _LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
-        self.mlp = nn.Sequential(nn.Linear(width, config.mlp_ratio * width), nn.GELU(approximate="tanh"),
-                                 nn.Linear(config.mlp_ratio * width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, config.mlp_ratio * width),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.mlp_ratio * width, width),
+        )
         self.modulation = _linear(config.cond_dim, 6 * width, zero=config.adaln_zero)
 
     def forward(self, h, condition, rotary):
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, None].chunk(6, dim=-1)
-        h = h + gate1 * self._drop(self.out(self._attend(_modulate(self.norm1(h), shift1, scale1), rotary)))
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)[:, None].chunk(
+            6, dim=-1
+        )
+        h = h + gate1 * self._drop(
+            self.out(self._attend(_modulate(self.norm1(h), shift1, scale1), rotary))
+        )
         return h + gate2 * self._drop(self.mlp(_modulate(self.norm2(h), shift2, scale2)))
 
     def _attend(self, h, rotary):
@@ -263,7 +296,9 @@ def _rotary(length, size, like):
 
     They are computed at every call: a non-persistent buffer would come back uninitialised from from_pretrained.
     """
-    frequencies = 10_000 ** (-torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size)
+    frequencies = 10_000 ** (
+        -torch.arange(0, size, 2, device=like.device, dtype=torch.float32) / size
+    )
     angles = torch.arange(length, device=like.device, dtype=torch.float32)[:, None] * frequencies
     return angles.cos(), angles.sin()
 

@@ -31,7 +31,9 @@ def inverse_temperature(sigma, vocab_size):
     """
     sigma = torch.as_tensor(sigma, dtype=torch.float64)
     if not (sigma > 0).all():
-        raise ValueError(f"sigma holds {sigma.min():g}; allowed is sigma > 0 (at 0 nothing is noisy)")
+        raise ValueError(
+            f"sigma holds {sigma.min():g}; allowed is sigma > 0 (at 0 nothing is noisy)"
+        )
     return torch.log1p(vocab_size * torch.exp(-sigma) / -torch.expm1(-sigma))
 
 
@@ -52,7 +54,9 @@ class Memorizer:
 
     def __init__(self, sequences, vocab_size, dtype=torch.float32):
         if sequences.ndim != 2 or not sequences.numel():
-            raise ValueError(f"sequences has shape {tuple(sequences.shape)}; allowed is (n, L), not empty")
+            raise ValueError(
+                f"sequences has shape {tuple(sequences.shape)}; allowed is (n, L), not empty"
+            )
         _check_tokens(sequences, vocab_size, "sequences")
         self.sequences, self.vocab_size, self.dtype = sequences, vocab_size, dtype
 
@@ -78,7 +82,9 @@ class Memorizer:
             ValueError: if a noise level, a token or the shape of ``z_t`` is out of range.
         """
         beta, overlap = self._overlap(z_t, sigma)
-        weights = torch.exp(beta[:, None] * (overlap - overlap.amax(1, keepdim=True))).T.contiguous()
+        weights = torch.exp(
+            beta[:, None] * (overlap - overlap.amax(1, keepdim=True))
+        ).T.contiguous()
         log_p = torch.empty(*z_t.shape, self.vocab_size, dtype=self.dtype, device=z_t.device)
         for position, (stored, noisy) in enumerate(zip(self.sequences.T, z_t.long().T)):
             totals = weights.new_zeros(self.vocab_size, len(z_t)).index_add_(0, stored, weights)
@@ -86,7 +92,6 @@ class Memorizer:
             row = totals.T.log().scatter_add(1, noisy[:, None], -beta[:, None])
             log_p[:, position] = row.log_softmax(-1)
         return log_p
-
 
     @torch.no_grad()
     def energy(self, z_t, sigma):
@@ -126,12 +131,22 @@ class MarkovGeneralizer:
     def __init__(self, initial, transition, dtype=torch.float32):
         self.vocab_size = len(initial)
         if transition.shape != (self.vocab_size, self.vocab_size):
-            raise ValueError(f"transition has shape {tuple(transition.shape)}; "
-                             f"with {self.vocab_size} states allowed is {(self.vocab_size, self.vocab_size)}")
+            raise ValueError(
+                f"transition has shape {tuple(transition.shape)}; "
+                f"with {self.vocab_size} states allowed is {(self.vocab_size, self.vocab_size)}"
+            )
         for name, law in (("initial", initial), ("transition", transition)):
-            if not (law >= 0).all() or not torch.allclose(law.double().sum(-1), law.new_ones(()).double(), atol=1e-6):
-                raise ValueError(f"{name} holds negative values or rows that don't sum to 1; allowed are distributions")
-        self.log_initial, self.transition, self.dtype = initial.double().log(), transition.double(), dtype
+            if not (law >= 0).all() or not torch.allclose(
+                law.double().sum(-1), law.new_ones(()).double(), atol=1e-6
+            ):
+                raise ValueError(
+                    f"{name} holds negative values or rows that don't sum to 1; allowed are distributions"
+                )
+        self.log_initial, self.transition, self.dtype = (
+            initial.double().log(),
+            transition.double(),
+            dtype,
+        )
 
     @torch.no_grad()
     def denoise(self, z_t, sigma):
@@ -176,5 +191,7 @@ def _check_noisy(z_t, length, vocab_size):
 
 def _check_tokens(tokens, vocab_size, name):
     if tokens.numel() and not 0 <= tokens.min() <= tokens.max() < vocab_size:
-        raise ValueError(f"{name} holds token ids from {tokens.min()} to {tokens.max()}; "
-                         f"allowed are 0 to {vocab_size - 1}")
+        raise ValueError(
+            f"{name} holds token ids from {tokens.min()} to {tokens.max()}; "
+            f"allowed are 0 to {vocab_size - 1}"
+        )

@@ -8,16 +8,41 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from uddm_lib.diffusion import corrupt, fused_entropy, fused_nelbo, fused_sharpness, nelbo
+from uddm_lib.diffusion import (
+    check_share,
+    corrupt,
+    corrupt_share,
+    fused_entropy,
+    fused_nelbo,
+    fused_sharpness,
+    nelbo,
+)
+from uddm_lib.metrics import recovery_rates, scored_positions
 from uddm_lib.sampling import T_END, has_head, restore, time_grid, trajectory
 from uddm_lib.schedule import LogLinearSchedule
 
-__all__ = ["conditional_entropy", "corrupt_share", "novelty", "recovery_rates", "reverse_profile", "token_outcomes",
-           "token_recovery", "validation_nelbo"]
+__all__ = [
+    "conditional_entropy",
+    "reverse_profile",
+    "token_outcomes",
+    "token_recovery",
+    "validation_nelbo",
+]
 
 
-def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, scored=None, seed=1, batch_size=None,
-                   precision="fp32", show_progress=False):
+def token_recovery(
+    denoiser,
+    x,
+    levels,
+    steps=1000,
+    greedy=False,
+    start_t=1.0,
+    scored=None,
+    seed=1,
+    batch_size=None,
+    precision="fp32",
+    show_progress=False,
+):
     """Token recovery rate (paper eq. (12)) of every sequence at several noise levels.
 
     Stochastic (experiment 2): a level is the diffusion time t of both the corruption and the start of the
@@ -46,43 +71,25 @@ def token_recovery(denoiser, x, levels, steps=1000, greedy=False, start_t=1.0, s
     """
     if greedy:
         for share in levels:
-            _check_share(share)
+            check_share(share)
     else:
         LogLinearSchedule().alpha(torch.tensor(levels))
     tables, calls = [], [len(time_grid(steps, start_t if greedy else level)) for level in levels]
     with tqdm(total=len(x) * sum(calls), desc="recovery", disable=not show_progress) as bar:
         for i, level in enumerate(levels):
             generator = torch.Generator(x.device).manual_seed(seed * 1_000 + i)
-            z_t, restored = _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size, precision,
-                                         bar)
+            z_t, restored = _round_trip(
+                denoiser, x, level, steps, greedy, start_t, generator, batch_size, precision, bar
+            )
             rates = recovery_rates(x, z_t, restored, scored)
             rates.insert(0, "level", level)
             tables.append(rates)
     return pd.concat(tables, ignore_index=True)
 
 
-def recovery_rates(x, z_t, restored, scored=None):
-    """Rates that compare original, corrupted and restored tokens, each of shape (B, L), sequence by sequence.
-
-    Returns:
-        A table with a row a sequence: ``sequence``; ``corrupted``, the number of positions where z_t differs
-        from x; ``recovered``, the share of them where the restored token is the original (NaN when there are
-        none); ``unstable``, the share of untouched positions that the process changed (NaN when there are
-        none); ``exact``, whether all positions are right. Only ``scored`` positions count.
-    """
-    scored = _mask(x, scored)
-    changed, right = (z_t != x)[:, scored], (restored == x)[:, scored]
-    corrupted, untouched = changed.sum(1).double(), (~changed).sum(1).double()
-    return pd.DataFrame({
-        "sequence": range(len(x)),
-        "corrupted": changed.sum(1).tolist(),
-        "recovered": ((changed & right).sum(1) / corrupted).tolist(),
-        "unstable": ((~changed & ~right).sum(1) / untouched).tolist(),
-        "exact": right.all(1).int().tolist(),
-    })
-
-
-def token_outcomes(denoiser, x, t, steps=1000, scored=None, seed=1, batch_size=None, precision="fp32"):
+def token_outcomes(
+    denoiser, x, t, steps=1000, scored=None, seed=1, batch_size=None, precision="fp32"
+):
     """Conditional entropy of every token after restoration, by what became of the token (figure 3).
 
     The sequences are corrupted at t and restored stochastically, by a network at ``precision``; the entropy is that of
@@ -95,15 +102,21 @@ def token_outcomes(denoiser, x, t, steps=1000, scored=None, seed=1, batch_size=N
     generator = torch.Generator(x.device).manual_seed(seed)
     z_t, restored = _round_trip(denoiser, x, t, steps, False, 1.0, generator, batch_size, precision)
     entropy = conditional_entropy(denoiser, restored, generator=generator)
-    scored = _mask(x, scored)
-    sequence, position = torch.meshgrid(torch.arange(len(x)), scored.nonzero()[:, 0].cpu(), indexing="ij")
+    scored = scored_positions(x, scored)
+    sequence, position = torch.meshgrid(
+        torch.arange(len(x)), scored.nonzero()[:, 0].cpu(), indexing="ij"
+    )
     code = (2 * (z_t == x) + (restored != x))[:, scored].cpu()
-    return pd.DataFrame({
-        "sequence": sequence.flatten().tolist(),
-        "position": position.flatten().tolist(),
-        "outcome": pd.Categorical.from_codes(code.flatten().tolist(), ["recovered", "failed", "stable", "unstable"]),
-        "entropy": entropy[:, scored].flatten().tolist(),
-    })
+    return pd.DataFrame(
+        {
+            "sequence": sequence.flatten().tolist(),
+            "position": position.flatten().tolist(),
+            "outcome": pd.Categorical.from_codes(
+                code.flatten().tolist(), ["recovered", "failed", "stable", "unstable"]
+            ),
+            "entropy": entropy[:, scored].flatten().tolist(),
+        }
+    )
 
 
 @torch.inference_mode()
@@ -131,14 +144,18 @@ def conditional_entropy(denoiser, x, t=T_END, generator=None, batch_size=256, sc
     for chunk in x.split(batch_size):
         z_t = corrupt(chunk, alpha, denoiser.vocab_size, generator)
         if has_head(denoiser):
-            entropies.append(fused_entropy(denoiser.hidden(z_t, sigma), denoiser.head.weight, denoiser.head.bias))
+            entropies.append(
+                fused_entropy(denoiser.hidden(z_t, sigma), denoiser.head.weight, denoiser.head.bias)
+            )
         else:
             entropies.append(torch.special.entr(denoiser.denoise(z_t, sigma).softmax(-1)).sum(-1))
     return torch.cat(entropies)
 
 
 @torch.inference_mode()
-def reverse_profile(denoiser, z_t, start_t=1.0, steps=100, every=1, scored=None, generator=None, schedule=None):
+def reverse_profile(
+    denoiser, z_t, start_t=1.0, steps=100, every=1, scored=None, generator=None, schedule=None
+):
     """How sharp the predictions are along the reverse process: entropy and its discrete relatives (paper appendix C).
 
     Args:
@@ -156,19 +173,25 @@ def reverse_profile(denoiser, z_t, start_t=1.0, steps=100, every=1, scored=None,
         ``variance``, sum_v p(1 - p), the trace of the covariance of a token drawn from p (of the Hessian of
         log sum exp(logits)): small in a sharp basin; and ``gap``, the largest minus the second largest probability.
     """
-    schedule, scored = schedule or LogLinearSchedule(), _mask(z_t, scored)
+    schedule, scored = schedule or LogLinearSchedule(), scored_positions(z_t, scored)
     process = trajectory(denoiser, z_t, start_t, steps, generator=generator, schedule=schedule)
     rows = []
     for step, (t, state) in enumerate(process):
         if t == 0 or step % every:
             continue
-        values = _sharpness(denoiser, state, schedule.sigma(t).to(z_t.device))[..., scored].mean((1, 2)).tolist()
+        values = (
+            _sharpness(denoiser, state, schedule.sigma(t).to(z_t.device))[..., scored]
+            .mean((1, 2))
+            .tolist()
+        )
         rows.append({"t": t, **dict(zip(("entropy", "variance", "gap"), values))})
     return pd.DataFrame(rows)
 
 
 @torch.inference_mode()
-def validation_nelbo(denoiser, x, scored=None, draws=1, seed=1, batch_size=256, t_min=1e-3, schedule=None):
+def validation_nelbo(
+    denoiser, x, scored=None, draws=1, seed=1, batch_size=256, t_min=1e-3, schedule=None
+):
     """Negative evidence lower bound of clean tokens (paper eq. (3)), nats per scored token.
 
     Each sequence gets ``draws`` times, stratified over [t_min, 1] across all sequences, and one corruption at
@@ -179,7 +202,7 @@ def validation_nelbo(denoiser, x, scored=None, draws=1, seed=1, batch_size=256, 
     """
     schedule = schedule or LogLinearSchedule()
     generator = torch.Generator(x.device).manual_seed(seed)
-    scored = _mask(x, scored)
+    scored = scored_positions(x, scored)
     n = len(x) * draws
     order = torch.randperm(n, generator=generator, device=x.device)
     jitter = torch.rand(n, generator=generator, device=x.device, dtype=torch.float64)
@@ -191,80 +214,37 @@ def validation_nelbo(denoiser, x, scored=None, draws=1, seed=1, batch_size=256, 
         given = z_t, chunk, alpha, schedule.dalpha(t)
         if has_head(denoiser):
             head = denoiser.head
-            found = fused_nelbo(denoiser.hidden(z_t, schedule.sigma(t)), head.weight, head.bias, *given)
+            found = fused_nelbo(
+                denoiser.hidden(z_t, schedule.sigma(t)), head.weight, head.bias, *given
+            )
         else:
             found = nelbo(denoiser.denoise(z_t, schedule.sigma(t)), *given)
         values.append(found[:, scored].mean(1))
     return torch.cat(values).view(draws, len(x)).mean(0)
 
 
-def novelty(generated, stored, scored=None, chunk=2**22):
-    """How far generated sequences are from the nearest of the stored ones, by comparison with each of them.
-
-    Args:
-        generated: tokens of shape (G, L); on their device the comparison runs.
-        stored: training sequences, shape (N, L), on any device: also a memory-mapped tensor of millions.
-        scored: mask of the positions that count, shape (L,).
-        chunk: stored tokens compared at once.
-
-    Returns:
-        A table with a row a generated sequence: ``overlap``, the largest share of equal tokens with a stored
-        sequence, and ``copy``, whether that is all of them.
-    """
-    scored = _mask(generated, scored)
-    generated, length = generated[:, scored], int(scored.sum())
-    best = torch.zeros(len(generated), dtype=torch.int64, device=generated.device)
-    for part in stored.split(max(chunk // length, 1)):
-        part = part.to(generated.device)[:, scored]
-        nearest = torch.stack([(part == sequence).sum(1).max() for sequence in generated])
-        best = torch.maximum(best, nearest)
-    return pd.DataFrame({"overlap": (best / length).tolist(), "copy": (best == length).tolist()})
-
-
-def corrupt_share(x, share, vocab_size, generator=None):
-    """Replace a share of each sequence's tokens, at random positions, by other tokens drawn uniformly.
-
-    Unlike :func:`~uddm_lib.diffusion.corrupt`, exactly round(share L) tokens a sequence differ from x.
-
-    Returns:
-        Corrupted tokens of shape (B, L).
-
-    Raises:
-        ValueError: if ``share`` is outside [0, 1].
-    """
-    _check_share(share)
-    rank = torch.rand(x.shape, generator=generator, device=x.device).argsort(1).argsort(1)
-    shift = torch.randint(1, vocab_size, x.shape, generator=generator, device=x.device)
-    return torch.where(rank < round(share * x.shape[1]), (x + shift) % vocab_size, x)
-
-
 def _sharpness(denoiser, z_t, sigma):
     """Entropy, sum_v p(1 - p) and top-1 minus top-2 of the predictions, shape (3, B, L)."""
     if has_head(denoiser):
-        return fused_sharpness(denoiser.hidden(z_t, sigma), denoiser.head.weight, denoiser.head.bias)
+        return fused_sharpness(
+            denoiser.hidden(z_t, sigma), denoiser.head.weight, denoiser.head.bias
+        )
     p = denoiser.denoise(z_t, sigma).softmax(-1)
     first, second = p.topk(2).values.unbind(-1)
     return torch.stack([torch.special.entr(p).sum(-1), (p * (1 - p)).sum(-1), first - second])
 
 
-def _check_share(share):
-    if not 0 <= share <= 1:
-        raise ValueError(f"share={share!r} is outside [0, 1]")
-
-
-def _round_trip(denoiser, x, level, steps, greedy, start_t, generator, batch_size, precision, bar=None):
+def _round_trip(
+    denoiser, x, level, steps, greedy, start_t, generator, batch_size, precision, bar=None
+):
     """Corrupt x at a level and restore it: (z_t, restored)."""
     if greedy:
         z_t = corrupt_share(x, level, denoiser.vocab_size, generator)
     else:
-        z_t, start_t = corrupt(x, LogLinearSchedule().alpha(level), denoiser.vocab_size, generator), level
-    return z_t, restore(denoiser, z_t, start_t, steps, greedy, generator, batch_size, bar, precision=precision)
-
-
-def _mask(x, scored):
-    if scored is None:
-        return torch.ones(x.shape[1], dtype=torch.bool, device=x.device)
-    if scored.shape != x.shape[1:] or not scored.any():
-        raise ValueError(f"scored has shape {tuple(scored.shape)} with {int(scored.sum())} positions; "
-                         f"sequences have {x.shape[1]}, of which at least one must count")
-    return scored.to(x.device)
+        z_t, start_t = (
+            corrupt(x, LogLinearSchedule().alpha(level), denoiser.vocab_size, generator),
+            level,
+        )
+    return z_t, restore(
+        denoiser, z_t, start_t, steps, greedy, generator, batch_size, bar, precision=precision
+    )

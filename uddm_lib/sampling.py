@@ -34,12 +34,21 @@ def time_grid(steps, start_t=1.0):
     if not 0 < start_t <= 1:
         raise ValueError(f"start_t={start_t!r} is outside (0, 1]")
     times = torch.linspace(1, T_END, steps + 1, dtype=torch.float64)
-    return times[(times - start_t).abs().argmin():]
+    return times[(times - start_t).abs().argmin() :]
 
 
 @torch.inference_mode()
-def trajectory(denoiser, z_t, start_t=1.0, steps=1000, greedy=False, final_greedy=None, generator=None,
-               schedule=None, precision="fp32"):
+def trajectory(
+    denoiser,
+    z_t,
+    start_t=1.0,
+    steps=1000,
+    greedy=False,
+    final_greedy=None,
+    generator=None,
+    schedule=None,
+    precision="fp32",
+):
     """Yield (t, z_t) along the reverse process, from the grid time nearest to ``start_t`` down to the clean end.
 
     The grid ends at t = 1e-5; one noise-removal step follows: a draw from the posterior at alpha_s = 1, or,
@@ -65,8 +74,12 @@ def trajectory(denoiser, z_t, start_t=1.0, steps=1000, greedy=False, final_greed
     """
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r} is not allowed; it must be one of fp32, bf16")
-    fast = functools.partial(torch.autocast, z_t.device.type, torch.bfloat16,
-                             enabled=precision == "bf16" and bf16_helps(z_t.device))
+    fast = functools.partial(
+        torch.autocast,
+        z_t.device.type,
+        torch.bfloat16,
+        enabled=precision == "bf16" and bf16_helps(z_t.device),
+    )
     schedule = schedule or LogLinearSchedule()
     times = time_grid(steps, start_t)
     alphas = schedule.alpha(times)
@@ -76,13 +89,17 @@ def trajectory(denoiser, z_t, start_t=1.0, steps=1000, greedy=False, final_greed
         alpha_t, alpha_s = alphas[i], alphas[i + 1]
         if not greedy or alpha_s - alpha_t > alpha_t * (1 - alpha_s) / alpha_s:
             with fast():
-                z_t = _step(denoiser, z_t, sigmas[i].to(z_t.device), alpha_s, alpha_t, generator, greedy)
+                z_t = _step(
+                    denoiser, z_t, sigmas[i].to(z_t.device), alpha_s, alpha_t, generator, greedy
+                )
         yield times[i + 1].item(), z_t
     with fast():
         if greedy if final_greedy is None else final_greedy:
             z_t = _most_probable(denoiser, z_t, sigmas[-1].to(z_t.device))
         else:
-            z_t = _step(denoiser, z_t, sigmas[-1].to(z_t.device), torch.ones(()), alphas[-1], generator)
+            z_t = _step(
+                denoiser, z_t, sigmas[-1].to(z_t.device), torch.ones(()), alphas[-1], generator
+            )
     yield 0.0, z_t
 
 
@@ -107,24 +124,40 @@ def _exactly(denoiser, z_t, sigma):
 def _step(denoiser, z_t, sigma, alpha_s, alpha_t, generator, greedy=False):
     """One reverse step; of a network, only for the sequences in which a token is not bound to stay."""
     if not has_head(denoiser):
-        return reverse_step(_exactly(denoiser, z_t, sigma), z_t, alpha_s, alpha_t, generator, greedy)
+        return reverse_step(
+            _exactly(denoiser, z_t, sigma), z_t, alpha_s, alpha_t, generator, greedy
+        )
     weight, bias = denoiser.head.weight, denoiser.head.bias
     if greedy:
-        return fused_reverse_step(denoiser.hidden(z_t, sigma), weight, bias, z_t, alpha_s, alpha_t, greedy=True)
+        return fused_reverse_step(
+            denoiser.hidden(z_t, sigma), weight, bias, z_t, alpha_s, alpha_t, greedy=True
+        )
     u = torch.rand(z_t.shape, generator=generator, device=z_t.device, dtype=torch.float64)
     asked = undecided(u, z_t, alpha_s, alpha_t).any(1)
     # Rounded up by at most a quarter: for every other shape a CPU has to generate bfloat16 kernels.
     count = int(asked.sum())
     step = 1 << max(count.bit_length() - 3, 0)
-    rows = asked.argsort(descending=True, stable=True)[:-(-count // step) * step]
+    rows = asked.argsort(descending=True, stable=True)[: -(-count // step) * step]
     z_s = z_t.clone()
     if len(rows):
         some = z_t[rows]
-        z_s[rows] = fused_reverse_step(denoiser.hidden(some, sigma), weight, bias, some, alpha_s, alpha_t, u=u[rows])
+        z_s[rows] = fused_reverse_step(
+            denoiser.hidden(some, sigma), weight, bias, some, alpha_s, alpha_t, u=u[rows]
+        )
     return z_s
 
 
-def restore(denoiser, z_t, start_t, steps=1000, greedy=False, generator=None, batch_size=None, bar=None, **options):
+def restore(
+    denoiser,
+    z_t,
+    start_t,
+    steps=1000,
+    greedy=False,
+    generator=None,
+    batch_size=None,
+    bar=None,
+    **options,
+):
     """Run the reverse process on corrupted tokens and return its end, shape (B, L); see :func:`trajectory`.
 
     Takes ``batch_size`` sequences at a time; by default 256, or on a CPU, whose caches hold less, 4,096 tokens.
@@ -136,7 +169,9 @@ def restore(denoiser, z_t, start_t, steps=1000, greedy=False, generator=None, ba
     _positive(batch_size, "batch_size")
     ends = []
     for chunk in z_t.split(batch_size):
-        process = trajectory(denoiser, chunk, start_t, steps, greedy, generator=generator, **options)
+        process = trajectory(
+            denoiser, chunk, start_t, steps, greedy, generator=generator, **options
+        )
         next(process)  # the start
         for _, state in process:
             if bar is not None:
@@ -145,8 +180,17 @@ def restore(denoiser, z_t, start_t, steps=1000, greedy=False, generator=None, ba
     return torch.cat(ends)
 
 
-def generate(denoiser, n, length, steps=1000, generator=None, batch_size=None, device=None, show_progress=False,
-             **options):
+def generate(
+    denoiser,
+    n,
+    length,
+    steps=1000,
+    generator=None,
+    batch_size=None,
+    device=None,
+    show_progress=False,
+    **options,
+):
     """Generate n sequences of ``length`` tokens from uniform noise; the noise-removal step is greedy, as released.
 
     It happens on ``device``, the denoiser's; by default the generator's, or without one what the denoiser tells, or the
@@ -165,7 +209,16 @@ def generate(denoiser, n, length, steps=1000, generator=None, batch_size=None, d
     noise = torch.randint(denoiser.vocab_size, (n, length), generator=generator, device=device)
     options.setdefault("final_greedy", True)
     with tqdm(total=n * len(time_grid(steps)), desc="generation", disable=not show_progress) as bar:
-        return restore(denoiser, noise, 1.0, steps, generator=generator, batch_size=batch_size, bar=bar, **options)
+        return restore(
+            denoiser,
+            noise,
+            1.0,
+            steps,
+            generator=generator,
+            batch_size=batch_size,
+            bar=bar,
+            **options,
+        )
 
 
 def _positive(value, name):

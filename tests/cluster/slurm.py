@@ -75,15 +75,34 @@ def cluster(folder, nodes=2, kill_wait=10):
     """
     folder = Path(folder)
     conf, daemons = _configure(folder, nodes, kill_wait), []
-    environment = os.environ | {"SLURM_CONF": str(conf), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}:{SYSTEM}"}
+    environment = os.environ | {
+        "SLURM_CONF": str(conf),
+        "PATH": f"{folder / 'bin'}:{os.environ['PATH']}:{SYSTEM}",
+    }
     try:
-        daemons.append(_start(environment, "munged", "--foreground", "--force", f"--key-file={folder}/munge.key",
-                              f"--socket={folder}/munge.socket", f"--pid-file={folder}/munge.pid",
-                              f"--seed-file={folder}/munge.seed", f"--log-file={folder}/munge.log"))
+        daemons.append(
+            _start(
+                environment,
+                "munged",
+                "--foreground",
+                "--force",
+                f"--key-file={folder}/munge.key",
+                f"--socket={folder}/munge.socket",
+                f"--pid-file={folder}/munge.pid",
+                f"--seed-file={folder}/munge.seed",
+                f"--log-file={folder}/munge.log",
+            )
+        )
         _wait(folder, "munged", (folder / "munge.socket").exists)
         daemons.append(_start(environment, "slurmctld", "-D", "-i"))
-        daemons += [_start(environment, "slurmd", "-D", "-N", f"node{i}") for i in range(1, nodes + 1)]
-        _wait(folder, "the nodes", lambda: _call(environment, "sinfo", "-h", "-o", "%D %t") == f"{nodes} idle\n")
+        daemons += [
+            _start(environment, "slurmd", "-D", "-N", f"node{i}") for i in range(1, nodes + 1)
+        ]
+        _wait(
+            folder,
+            "the nodes",
+            lambda: _call(environment, "sinfo", "-h", "-o", "%D %t") == f"{nodes} idle\n",
+        )
         yield environment
         _call(environment, "scancel", "--user", getpass.getuser())
         _wait(folder, "the jobs' end", lambda: not _call(environment, "squeue", "-h"))
@@ -101,11 +120,21 @@ def _configure(folder, nodes, kill_wait):
     (folder / "munge.key").write_bytes(secrets.token_bytes(128))
     (folder / "munge.key").chmod(0o600)
     host, ports = socket.gethostname(), _free_ports(1 + nodes)
-    lines = [f"NodeName=node{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=64000 Gres=gpu:1"
-             for i, port in enumerate(ports[1:], 1)]
+    lines = [
+        f"NodeName=node{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=64000 Gres=gpu:1"
+        for i, port in enumerate(ports[1:], 1)
+    ]
     conf = folder / "slurm.conf"
-    conf.write_text(CONF.format(host=host, port=ports[0], user=getpass.getuser(), folder=folder, kill_wait=kill_wait,
-                                nodes="\n".join(lines)))
+    conf.write_text(
+        CONF.format(
+            host=host,
+            port=ports[0],
+            user=getpass.getuser(),
+            folder=folder,
+            kill_wait=kill_wait,
+            nodes="\n".join(lines),
+        )
+    )
     (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
     # Snakemake's job steps drop SLURM_CONF, which on a real cluster nobody needs: the file is in /etc/slurm.
     shim = folder / "bin" / "srun"
@@ -128,8 +157,14 @@ def _free_ports(number):
 
 def _start(environment, name, *arguments):
     # In a session of its own, so that Ctrl-C of a test ends the jobs before the daemons.
-    return subprocess.Popen([_which(name), *arguments], env=environment, start_new_session=True,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(
+        [_which(name), *arguments],
+        env=environment,
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def _call(environment, *command):
@@ -140,8 +175,14 @@ def _wait(folder, what, ready, seconds=60):
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:
-            said = [line for log in sorted(folder.glob("*.log")) for line in log.read_text().splitlines()[-5:]]
-            raise TimeoutError("\n".join([f"waited {seconds} s for {what} of the Slurm cluster", *said]))
+            said = [
+                line
+                for log in sorted(folder.glob("*.log"))
+                for line in log.read_text().splitlines()[-5:]
+            ]
+            raise TimeoutError(
+                "\n".join([f"waited {seconds} s for {what} of the Slurm cluster", *said])
+            )
         time.sleep(0.3)
 
 

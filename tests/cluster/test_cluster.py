@@ -14,8 +14,18 @@ import slurm
 import yaml
 from test_sweep import FAKES, PROFILE, ROOT, sources, write_notebook
 
-ASKED = ["--cluster", "slurm", "--partition", "gpu", "--gpus", "1", "--threads", "1",
-         "--slurm-init-seconds-before-status-checks", "3"]
+ASKED = [
+    "--cluster",
+    "slurm",
+    "--partition",
+    "gpu",
+    "--gpus",
+    "1",
+    "--threads",
+    "1",
+    "--slurm-init-seconds-before-status-checks",
+    "3",
+]
 STEPS = 275
 TRAINING_64 = "training markov-pico-n000064"
 # A step takes at least so long on every machine, and leaves a trace.
@@ -32,7 +42,9 @@ _ = register_optimizer_step_pre_hook(slowly)
 """
 
 # A training that goes on while there is a file, and on a signal stops as the real one does.
-TRAINING = [FAKES["02_training"][0], """
+TRAINING = [
+    FAKES["02_training"][0],
+    """
 import os, signal, time
 from pathlib import Path
 
@@ -43,17 +55,26 @@ def stop(*_):
 signal.signal(signal.SIGTERM, stop)
 while os.path.exists(f"wait-{n}"):
     time.sleep(0.1)
-""", FAKES["02_training"][-1]]
+""",
+    FAKES["02_training"][-1],
+]
 
 
 @pytest.fixture(scope="session")
 def cluster():
     """The environment of a cluster of two nodes."""
     if lacking := slurm.missing():
-        pytest.skip(f"Slurm is not installed, nor could tests/cluster/install.sh do it: no {', '.join(lacking)}")
+        pytest.skip(
+            f"Slurm is not installed, nor could tests/cluster/install.sh do it: no {', '.join(lacking)}"
+        )
     if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
-        pytest.skip("Snakemake's plugin for Slurm is not installed: pip install -c constraints.txt -e '.[cluster]'")
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm.cluster(folder, kill_wait=10) as environment:
+        pytest.skip(
+            "Snakemake's plugin for Slurm is not installed: pip install -c constraints.txt -e '.[cluster]'"
+        )
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm-") as folder,
+        slurm.cluster(folder, kill_wait=10) as environment,
+    ):
         yield environment
 
 
@@ -74,9 +95,15 @@ class Sweep:
 
     def __init__(self, cluster, checkout, profile, *options):
         self.folder, self.environment = checkout, cluster | {"PYTHONPATH": str(checkout)}
-        self.process = subprocess.Popen([sys.executable, "runs/sweep.py", profile, *ASKED, *options], cwd=checkout,
-                                        env=self.environment, text=True, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.process = subprocess.Popen(
+            [sys.executable, "runs/sweep.py", profile, *ASKED, *options],
+            cwd=checkout,
+            env=self.environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
     def finish(self):
         """What it printed, and its exit status."""
@@ -86,7 +113,9 @@ class Sweep:
 
     def slurm(self, *command):
         """The lines that a command of Slurm prints."""
-        answer = subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True)
+        answer = subprocess.run(
+            command, env=self.environment, check=True, capture_output=True, text=True
+        )
         return answer.stdout.splitlines()
 
     def jobs(self):
@@ -94,7 +123,9 @@ class Sweep:
         lines = self.slurm("scontrol", "--oneliner", "show", "jobs")
         lines = [line for line in lines if f" WorkDir={self.folder} " in line]
         jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
-        return {job["Comment"].removeprefix("rule_").replace("_wildcards_", " "): job for job in jobs}
+        return {
+            job["Comment"].removeprefix("rule_").replace("_wildcards_", " "): job for job in jobs
+        }
 
 
 def test_smoke_profile_runs_end_to_end_on_two_nodes(cluster, checkout):
@@ -105,7 +136,10 @@ def test_smoke_profile_runs_end_to_end_on_two_nodes(cluster, checkout):
     jobs = sweep.jobs()
     assert len(jobs) == 11 and {job["JobState"] for job in jobs.values()} == {"COMPLETED"}
     assert {job["NodeList"] for job in jobs.values()} == {"node1", "node2"}
-    assert {name for name, job in jobs.items() if job.get("TresPerJob") != "gres:gpu:1"} == {"theory", "scaling"}
+    assert {name for name, job in jobs.items() if job.get("TresPerJob") != "gres:gpu:1"} == {
+        "theory",
+        "scaling",
+    }
     assert list((checkout / "paper_figures" / "smoke").glob("*.png"))
 
 
@@ -114,18 +148,38 @@ def test_job_at_its_time_limit_goes_back_into_the_queue_and_resumes(cluster, che
     notebook = nbformat.read(path, 4)
     notebook.cells.insert(2, nbformat.v4.new_code_cell(SLOW, id="slow"))
     nbformat.write(notebook, path)
-    experiment = {"corpus": "markov", "length": 16, "vocab_size": 32, "sizes": ["pico"], "n": [64],
-                  "training": {"steps": STEPS, "warmup_steps": 50}}
+    experiment = {
+        "corpus": "markov",
+        "length": 16,
+        "vocab_size": 32,
+        "sizes": ["pico"],
+        "n": [64],
+        "training": {"steps": STEPS, "warmup_steps": 50},
+    }
     (checkout / "runs" / "long.yaml").write_text(yaml.safe_dump({"experiments": [experiment]}))
     # Slurm looks at limits every 30 s: this warns in the second half of the minute, before all steps are taken.
-    sweep = Sweep(cluster, checkout, "long", "--time", "1m", "--until", "training",
-                  "--set-resources", "training:slurm_extra='--signal=TERM@1'")
+    sweep = Sweep(
+        cluster,
+        checkout,
+        "long",
+        "--time",
+        "1m",
+        "--until",
+        "training",
+        "--set-resources",
+        "training:slurm_extra='--signal=TERM@1'",
+    )
     _wait(lambda: any(job["Restarts"] == "1" for job in sweep.jobs().values()))
-    sweep.slurm("scontrol", "update", "JobId=" + sweep.jobs()[TRAINING_64]["JobId"], "TimeLimit=30")  # once is enough
+    sweep.slurm(
+        "scontrol", "update", "JobId=" + sweep.jobs()[TRAINING_64]["JobId"], "TimeLimit=30"
+    )  # once is enough
     text, code = sweep.finish()
     run = checkout / "runs" / "long" / "markov-pico-n000064"
     assert code == 0, text
-    assert re.search(r"training markov pico n=64 +\d+:\d\d  STOPPED", text) and "goes back into the queue" in text
+    assert (
+        re.search(r"training markov pico n=64 +\d+:\d\d  STOPPED", text)
+        and "goes back into the queue" in text
+    )
     job = sweep.jobs()[TRAINING_64]
     assert job["JobState"] == "COMPLETED" and job["Restarts"] == "1"
     assert len((checkout / "steps").read_text()) == STEPS  # no step was lost, none taken twice
@@ -154,8 +208,13 @@ def test_cancelled_job_leaves_the_others_and_the_next_call_completes_it(cluster,
     waiting[0].unlink()
     text, code = sweep.finish()
     assert code == 1 and "the same command continues" in text
-    assert {name for name, job in sweep.jobs().items() if job["JobState"] != "COMPLETED"} == {cancelled}
-    done = [folder / "markov-pico-n000001" / f"{name}.ipynb" for name in ("02_training", "03_recovery", "04_entropy")]
+    assert {name for name, job in sweep.jobs().items() if job["JobState"] != "COMPLETED"} == {
+        cancelled
+    }
+    done = [
+        folder / "markov-pico-n000001" / f"{name}.ipynb"
+        for name in ("02_training", "03_recovery", "04_entropy")
+    ]
     times = [path.stat().st_mtime_ns for path in done]
     assert not (folder / "05_scaling.ipynb").exists()
 

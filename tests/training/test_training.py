@@ -1,0 +1,327 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from uddm_lib import devices
+from uddm_lib.checkpoints import load
+from uddm_lib.model import UDDM, UDDMConfig
+from uddm_lib.schedule import duality_alpha
+from uddm_lib.training import TrainingOptions, train
+from uddm_lib.training import loop as training
+from uddm_lib.training.batches import batch_indices, sample_times
+
+CONFIG = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.1)
+BLOCKS = torch.tensor([[0, 1, 2, 3], [3, 4, 5, 0], [1, 1, 4, 4]])
+OPTIONS = dict(
+    steps=12,
+    batch_size=8,
+    learning_rate=3e-3,
+    warmup_steps=2,
+    ema_decay=0.9,
+    log_every=2,
+    checkpoint_every=4,
+)
+
+
+def run(folder, **changes):
+    return train(folder, BLOCKS, BLOCKS, CONFIG, TrainingOptions(**(OPTIONS | changes)))
+
+
+def weights(model):
+    return torch.cat([p.flatten() for p in model.parameters()])
+
+
+def test_training_memorizes_three_sequences(tmp_path):
+    config = UDDMConfig.named("nano", vocab_size=6, length=4, dropout=0.0, adaln_zero=False)
+    options = TrainingOptions(
+        **OPTIONS | dict(steps=600, batch_size=32, log_every=150, checkpoint_every=300)
+    )
+    result = train(tmp_path / "run", BLOCKS, BLOCKS, config, options)
+    assert result.log["step"].tolist() == [150, 300, 450, 600]
+    assert result.log["loss"].min() < 0.6 * result.log["loss"].iloc[0]
+    corrupted = torch.tensor([[0, 1, 2, 5], [3, 0, 5, 0], [2, 1, 4, 4]])
+    restored = result.model.denoise(corrupted, 0.2).argmax(-1)
+    assert torch.equal(restored, BLOCKS)
+    assert torch.equal(weights(result.model), weights(load(tmp_path / "run" / "model")))
+    assert not list((tmp_path / "run").glob("*state-*"))
+
+
+@pytest.mark.parametrize("dropout, curriculum", [(0.0, "none"), (0.1, "none"), (0.0, "gaussian")])
+def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout, curriculum):
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=dropout)
+    options = TrainingOptions(**OPTIONS, curriculum=curriculum, curriculum_steps=10)
+    whole = train(tmp_path / "whole", BLOCKS, BLOCKS, config, options)
+    update = training._Loop._update
+
+    def dies(self, step):
+        if step == 9:
+            raise KeyboardInterrupt
+        return update(self, step)
+
+    monkeypatch.setattr(training._Loop, "_update", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", BLOCKS, BLOCKS, config, options)
+    steps = []
+
+    def counts(self, step):
+        steps.append(step)
+        return update(self, step)
+
+    monkeypatch.setattr(training._Loop, "_update", counts)
+    resumed = train(tmp_path / "killed", BLOCKS, BLOCKS, config, options)
+    assert steps == [8, 9, 10, 11]
+    assert torch.equal(weights(resumed.model), weights(whole.model))
+    columns = ["step", "loss", "learning_rate", "validation_nelbo"]
+    assert resumed.log[columns].equals(whole.log[columns])
+
+
+def test_the_gaussian_curriculum_sees_soft_inputs_and_then_tokens(tmp_path, monkeypatch):
+    seen, hidden = [], UDDM.hidden
+
+    def spy(self, z_t, sigma, mixture=None):
+        if self.training:
+            seen.append((mixture, sigma))
+        return hidden(self, z_t, sigma, mixture)
+
+    monkeypatch.setattr(UDDM, "hidden", spy)
+    run(tmp_path / "run", curriculum="gaussian", curriculum_steps=9)
+    assert [mixture is not None for mixture, _ in seen] == [True] * 9 + [False] * 3
+    (tokens, shares), sigma = seen[0]
+    assert tokens.shape == shares.shape == (8, 4, 6) and shares.sum(-1).allclose(
+        torch.ones((), dtype=torch.float64)
+    )
+    ends = -duality_alpha(torch.tensor([-3.5, -1.75]), 6).log()
+    assert ends[0] <= sigma.min() and sigma.max() <= ends[1] and (sigma.diff() > 0).all()
+
+
+def test_the_gaussian_curriculum_memorizes_too(tmp_path):
+    config = UDDMConfig.named("nano", vocab_size=6, length=4, dropout=0.0, adaln_zero=False)
+    options = TrainingOptions(
+        **OPTIONS | dict(steps=800, batch_size=32, log_every=100, checkpoint_every=200),
+        curriculum="gaussian",
+        curriculum_steps=200,
+    )
+    result = train(tmp_path / "run", BLOCKS, BLOCKS, config, options)
+    corrupted = torch.tensor([[0, 1, 2, 5], [3, 0, 5, 0], [2, 1, 4, 4]])
+    assert torch.equal(result.model.denoise(corrupted, 0.2).argmax(-1), BLOCKS)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_training_leaves_the_global_random_state_alone(tmp_path, dropout):
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=dropout)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    train(tmp_path / "run", BLOCKS, BLOCKS, config, TrainingOptions(**OPTIONS))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_finished_run_is_read_not_repeated(tmp_path, monkeypatch):
+    first = run(tmp_path / "run")
+    monkeypatch.setattr(training._Loop, "_update", None)
+    again = run(tmp_path / "run")
+    assert torch.equal(weights(first.model), weights(again.model)) and again.log.equals(first.log)
+
+
+def test_other_parameters_do_not_mix(tmp_path):
+    run(tmp_path / "run")
+    with pytest.raises(ValueError, match="learning_rate"):
+        run(tmp_path / "run", learning_rate=1e-3)
+
+
+def test_an_infinite_loss_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
+    update = training._Loop._update
+
+    def breaks(self, step):
+        return update(self, step) * (math.inf if step == 6 else 1)
+
+    monkeypatch.setattr(training._Loop, "_update", breaks)
+    message = "became inf by step 8: lower learning_rate=0.003; .*state-000000004.safetensors"
+    with pytest.raises(FloatingPointError, match=message):
+        run(tmp_path / "run")
+    assert (tmp_path / "run" / "state-000000004.safetensors").is_file()
+    monkeypatch.undo()
+    assert run(tmp_path / "run").log["step"].iloc[-1] == 12
+
+
+def test_weights_that_break_at_the_last_step_are_not_saved(tmp_path, monkeypatch):
+    update = training._Loop._update
+
+    def breaks(self, step):
+        loss = update(self, step)
+        if step == 11:
+            self.average.module.head.bias.data.fill_(math.nan)
+        return loss
+
+    monkeypatch.setattr(training._Loop, "_update", breaks)
+    with pytest.raises(FloatingPointError, match="loss became nan by step 12"):
+        run(tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_checkpoints_are_made_with_the_next_row_of_the_log(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(
+        training.checkpoints,
+        "save_state",
+        lambda path, tensors, about: made.append(about["rows"][-1]["step"]),
+    )
+    run(tmp_path / "run", log_every=2, checkpoint_every=3)
+    assert made == [4, 8]
+
+
+def test_without_a_compiler_training_is_eager_and_says_so(tmp_path, monkeypatch, capsys):
+    def missing(*_, **__):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", missing)
+    assert run(tmp_path / "run", compile=True).log["step"].iloc[-1] == 12
+    assert "No working C++ compiler found): training eagerly" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what the compiler imports
+def test_a_compiled_run_is_the_eager_one(tmp_path):
+    if devices.compiled(torch.sin, "cpu") is torch.sin:
+        pytest.skip("no working compiler here")
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0)
+    runs = [
+        train(
+            tmp_path / str(compile),
+            BLOCKS,
+            BLOCKS,
+            config,
+            TrainingOptions(**OPTIONS, compile=compile),
+        )
+        for compile in (False, True)
+    ]
+    assert runs[1].log["loss"].tolist() == pytest.approx(runs[0].log["loss"].tolist(), rel=1e-5)
+    torch.testing.assert_close(weights(runs[1].model), weights(runs[0].model), rtol=1e-3, atol=1e-5)
+
+
+def test_bfloat16_trains_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "bf16_helps", lambda device: True)
+    result = run(tmp_path / "run", precision="bf16")
+    assert (
+        result.log["loss"].notna().all() and next(result.model.parameters()).dtype == torch.float32
+    )
+    assert not torch.equal(weights(result.model), weights(run(tmp_path / "fp32").model))
+
+
+def test_the_log_holds_the_share_of_the_measured_matrix_product_rate(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "matmul_rate", lambda device, dtype: 3e9)
+    result = run(tmp_path / "run")
+    per_token = 3 * result.model.config.forward_flops
+    assert result.log["mfu"].tolist() == pytest.approx(
+        (result.log["tokens_per_second"] * per_token / 3e9).tolist()
+    )
+    assert (
+        f"float32: at most {3e9 / per_token:,.0f} tokens/s for this model"
+        in capsys.readouterr().out
+    )
+
+
+def test_the_rate_of_matrix_products_is_measured():
+    rates = [devices.matmul_rate(torch.device("cpu"), shape=(256, 256, 256)) for _ in range(2)]
+    assert all(1e8 < rate < 1e14 for rate in rates)  # any processor of the last decades
+
+
+def test_where_bfloat16_is_slow_training_stays_in_float32_and_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        devices, "matmul_rate", lambda device, dtype, shape: 1.0 if dtype == torch.bfloat16 else 2.0
+    )
+    devices.bf16_helps.cache_clear()
+    result = run(tmp_path / "run", precision="bf16")
+    devices.bf16_helps.cache_clear()
+    assert "bfloat16 is not faster than float32 on this cpu device" in capsys.readouterr().out
+    assert torch.equal(weights(result.model), weights(run(tmp_path / "fp32").model))
+
+
+def test_memory_mapped_blocks_train_as_others_do(tmp_path):
+    np.save(tmp_path / "blocks.npy", torch.randint(0, 6, (40, 4)).numpy().astype(np.int16))
+    narrow = torch.from_numpy(np.load(tmp_path / "blocks.npy", mmap_mode="c"))
+    runs = [
+        train(tmp_path / str(blocks.dtype), blocks, BLOCKS, CONFIG, TrainingOptions(**OPTIONS))
+        for blocks in (narrow, narrow.long())
+    ]
+    assert torch.equal(*(weights(result.model) for result in runs))
+
+
+def test_an_epoch_takes_every_block_once():
+    taken = torch.cat([batch_indices(10, 4, step, seed=3) for step in range(5)])
+    assert sorted(taken[:10].tolist()) == list(range(10)) == sorted(taken[10:].tolist())
+    assert taken[:10].tolist() != taken[10:].tolist()
+    assert torch.equal(batch_indices(10, 4, 3, seed=3), batch_indices(10, 4, 3, seed=3))
+
+
+def test_times_are_antithetic():
+    t, weight = sample_times(100, 1e-3, torch.Generator().manual_seed(0))
+    assert t.dtype == torch.float64 and (weight == 1).all()
+    cell = ((t - 1e-3) / (1 - 1e-3) * 100).floor()
+    assert cell.tolist() == list(range(100))
+
+
+def test_importance_sampled_times_have_weights_that_undo_their_density():
+    t, weight = sample_times(100_000, 1e-3, torch.Generator().manual_seed(0), "importance")
+    assert 1e-3 <= t.min() < 1.1e-3 and t.max() <= 1
+    for power in (0.0, 1.0, 2.0):  # moments of the uniform law on [1e-3, 1]
+        expected = (1 - 1e-3 ** (power + 1)) / (power + 1) / (1 - 1e-3)
+        assert (weight * t**power).mean().item() == pytest.approx(expected, rel=1e-4)
+    assert (t < 0.25).double().mean().item() == pytest.approx(
+        (0.5 - 1e-3**0.5) / (1 - 1e-3**0.5), abs=1e-4
+    )
+
+
+def test_importance_sampling_trains_on_the_same_loss(tmp_path):
+    """One step at a learning rate of nothing: the logged losses estimate the same number, with less variance."""
+    losses = {}
+    for sampling in ("uniform", "importance"):
+        options = OPTIONS | dict(
+            steps=150, batch_size=64, learning_rate=1e-12, log_every=1, checkpoint_every=150
+        )
+        config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0)
+        result = train(
+            tmp_path / sampling,
+            BLOCKS,
+            BLOCKS,
+            config,
+            TrainingOptions(**options, t_sampling=sampling),
+        )
+        losses[sampling] = torch.tensor(result.log["loss"].to_numpy())
+    error = torch.stack([loss.var() / len(loss) for loss in losses.values()]).sum().sqrt()
+    assert (losses["uniform"].mean() - losses["importance"].mean()).abs() < 4 * error
+    assert losses["importance"].var() < 0.8 * losses["uniform"].var()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"steps": 0},
+        {"batch_size": 1.5},
+        {"learning_rate": -1.0},
+        {"learning_rate": math.nan},
+        {"ema_decay": 1.0},
+        {"t_min": 0.0},
+        {"precision": "fp8"},
+        {"lr_schedule": "step"},
+        {"warmup_steps": -1},
+        {"steps": True},
+        {"t_sampling": "best"},
+        {"curriculum": "other"},
+    ],
+)
+def test_bad_options_are_named(option):
+    ((name, value),) = option.items()
+    with pytest.raises(ValueError, match=f"{name}={value!r} is not allowed; it must be"):
+        TrainingOptions(**option)
+
+
+def test_blocks_must_fit_the_model(tmp_path):
+    with pytest.raises(ValueError, match=r"shape \(3, 3\)"):
+        train(tmp_path, BLOCKS[:, :3], BLOCKS, CONFIG, TrainingOptions(**OPTIONS))
+    with pytest.raises(ValueError, match="allowed"):
+        train(tmp_path, BLOCKS + 3, BLOCKS, CONFIG, TrainingOptions(**OPTIONS))
+    assert not list(tmp_path.iterdir())

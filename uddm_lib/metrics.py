@@ -1,0 +1,63 @@
+"""Comparisons of tokens: recovery rates (paper eq. (12)) and the distance to the nearest stored sequence."""
+
+import pandas as pd
+import torch
+
+__all__ = ["novelty", "recovery_rates", "scored_positions"]
+
+
+def recovery_rates(x, z_t, restored, scored=None):
+    """Rates that compare original, corrupted and restored tokens, each of shape (B, L), sequence by sequence.
+
+    Returns:
+        A table with a row a sequence: ``sequence``; ``corrupted``, the number of positions where z_t differs
+        from x; ``recovered``, the share of them where the restored token is the original (NaN when there are
+        none); ``unstable``, the share of untouched positions that the process changed (NaN when there are
+        none); ``exact``, whether all positions are right. Only ``scored`` positions count.
+    """
+    scored = scored_positions(x, scored)
+    changed, right = (z_t != x)[:, scored], (restored == x)[:, scored]
+    corrupted, untouched = changed.sum(1).double(), (~changed).sum(1).double()
+    return pd.DataFrame(
+        {
+            "sequence": range(len(x)),
+            "corrupted": changed.sum(1).tolist(),
+            "recovered": ((changed & right).sum(1) / corrupted).tolist(),
+            "unstable": ((~changed & ~right).sum(1) / untouched).tolist(),
+            "exact": right.all(1).int().tolist(),
+        }
+    )
+
+
+def novelty(generated, stored, scored=None, chunk=2**22):
+    """How far generated sequences are from the nearest of the stored ones, by comparison with each of them.
+
+    Args:
+        generated: tokens of shape (G, L); on their device the comparison runs.
+        stored: training sequences, shape (N, L), on any device: also a memory-mapped tensor of millions.
+        scored: mask of the positions that count, shape (L,).
+        chunk: stored tokens compared at once.
+
+    Returns:
+        A table with a row a generated sequence: ``overlap``, the largest share of equal tokens with a stored
+        sequence, and ``copy``, whether that is all of them.
+    """
+    scored = scored_positions(generated, scored)
+    generated, length = generated[:, scored], int(scored.sum())
+    best = torch.zeros(len(generated), dtype=torch.int64, device=generated.device)
+    for part in stored.split(max(chunk // length, 1)):
+        part = part.to(generated.device)[:, scored]
+        nearest = torch.stack([(part == sequence).sum(1).max() for sequence in generated])
+        best = torch.maximum(best, nearest)
+    return pd.DataFrame({"overlap": (best / length).tolist(), "copy": (best == length).tolist()})
+
+
+def scored_positions(x, scored):
+    if scored is None:
+        return torch.ones(x.shape[1], dtype=torch.bool, device=x.device)
+    if scored.shape != x.shape[1:] or not scored.any():
+        raise ValueError(
+            f"scored has shape {tuple(scored.shape)} with {int(scored.sum())} positions; "
+            f"sequences have {x.shape[1]}, of which at least one must count"
+        )
+    return scored.to(x.device)

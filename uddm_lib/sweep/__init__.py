@@ -1,0 +1,1 @@
+"""The sweep: profiles, their jobs, and what they take."""

@@ -1,0 +1,1 @@
+"""What the theory notebook computes: binary associative memories, their experiments, and exact computations."""
