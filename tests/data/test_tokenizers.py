@@ -1,4 +1,4 @@
-"""The paper's tokenizers on their real vocabularies, from packages that ship them (the extra ``vocabularies``)."""
+"""The paper's tokenizers on their real vocabularies, from the extra ``vocabularies``."""
 
 import importlib.util
 import json
@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from uddm_lib import checkpoints
-from uddm_lib.data import load_corpus, load_tokenizer, subset
+from uddm_lib.data import _paths, load_corpus, load_tokenizer, subset
+from uddm_lib.data.packing import PackingJob
 from uddm_lib.experiments import load_run
 from uddm_lib.model import UDDMConfig
 from uddm_lib.training import TrainingOptions, train
@@ -91,8 +92,14 @@ def test_a_tokenizer_is_the_same_beside_a_saved_model(name, request, tmp_path):
     assert ids(back, TEXTS[7]) == ids(tokenizer, TEXTS[7])
 
 
-def test_a_relative_folder_is_taken_from_the_repository_root(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("uddm_lib.data.tokenizers.resolve", lambda path: tiny.parent / path)
+def test_a_relative_folder_is_found_from_the_working_directory(tiny, monkeypatch):
+    monkeypatch.chdir(tiny.parent)
+    for name in ("./tiny", "tiny", Path("tiny"), f"../{tiny.parent.name}/tiny"):
+        assert len(load_tokenizer(name)) == 411
+
+
+def test_a_relative_folder_is_found_from_the_root_of_a_checkout(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(_paths, "repository_root", lambda: tiny.parent)
     monkeypatch.chdir("/")
     assert len(load_tokenizer("tiny")) == 411
 
@@ -163,7 +170,8 @@ def test_special_tokens_in_a_text_are_text(name, request, tmp_path):
         f"text:{tmp_path / 't.txt'}", length=16, tokenizer=str(folder), cache=False
     )
     eos = tokenizer.eos_token_id
-    # One EOS per sentence and one per block; [SEP] and <|endoftext|> in the text give none, nor do [CLS] give BOS.
+    # One EOS per sentence and one per block; [SEP] and <|endoftext|> in the text give none, nor
+    # does [CLS] give BOS.
     sentences = (corpus.train[:, 1:-1] == eos).sum()
     assert 0.8 * 190 <= sentences <= 190
     if tokenizer.bos_token_id != eos:
@@ -174,7 +182,7 @@ def test_blocks_of_a_given_tokenizer_are_cached_under_its_content(
     tiny, text, tmp_path, monkeypatch
 ):
     first = load_corpus(text, length=16, tokenizer=str(tiny), cache=tmp_path / "cache")
-    monkeypatch.setattr("uddm_lib.data.packing._build", None)
+    monkeypatch.setattr(PackingJob, "pack", None)
     again = load_corpus(text, length=16, tokenizer=str(tiny), cache=tmp_path / "cache")
     assert torch.equal(first.train, again.train) and again.vocab_size == first.vocab_size
     monkeypatch.undo()
@@ -264,7 +272,7 @@ def test_without_network_and_cache_it_says_what_to_do(tmp_path):
 
 
 def test_a_run_with_a_given_tokenizer_comes_back_with_it(tiny, text, tmp_path, monkeypatch):
-    monkeypatch.setattr("uddm_lib.data.packing.CACHE", tmp_path / "cache")
+    monkeypatch.setattr("uddm_lib.data.text.cache_folder", lambda cache: tmp_path / "cache")
     corpus = load_corpus(text, length=16, tokenizer=str(tiny))
     config = UDDMConfig.named("pico", corpus.vocab_size, 16)
     asked = {
@@ -295,7 +303,7 @@ def test_a_run_with_a_given_tokenizer_comes_back_with_it(tiny, text, tmp_path, m
 
 @pytest.mark.parametrize("kind", ["BertTokenizer", "GPT2Tokenizer"])
 def test_a_folder_that_lacks_its_vocabulary_is_refused(kind, tmp_path):
-    """transformers makes a tokenizer of the special tokens alone from such a folder, in which every word is [UNK]."""
+    """From such a folder transformers makes a tokenizer to which every word is [UNK]."""
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind}))
     with pytest.raises(ValueError, match="has special tokens only: its vocabulary is missing"):
         load_tokenizer(tmp_path)
@@ -330,7 +338,7 @@ def test_the_bare_tokenizer_file_of_bert_has_its_roles(bert, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", "  ", None])
-def test_an_empty_name_is_refused(name):
+def test_an_empty_name_is_refused(name, unchecked):
     with pytest.raises(
         ValueError, match="tokenizer must be a name such as 'gpt2', or a folder; got"
     ):
