@@ -45,9 +45,11 @@ def load_tokenizer(name_or_folder: str | Path) -> "transformers.PreTrainedTokeni
         raise ValueError(
             f"tokenizer must be a name such as 'gpt2', or a folder; got {name_or_folder!r}"
         )
+    from transformers import PreTrainedTokenizerFast
+
     folder = find(name)
     tokenizer = _from_folder(folder) if folder is not None and folder.is_dir() else _from_hub(name)
-    if not tokenizer.is_fast:
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ValueError(
             f"tokenizer {name!r} is a slow one; packing needs one of the tokenizers library"
         )
