@@ -2,7 +2,7 @@
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from uddm_lib import _checks
@@ -11,12 +11,14 @@ __all__ = ["novelty", "recovery_rates", "scored_positions"]
 
 
 def recovery_rates(
-    x: Int[Tensor, "B L"],
-    z_t: Int[Tensor, "B L"],
-    restored: Int[Tensor, "B L"],
+    x: Shaped[Tensor, "B L"],
+    z_t: Shaped[Tensor, "B L"],
+    restored: Shaped[Tensor, "B L"],
     scored: Bool[Tensor, " L"] | None = None,
 ) -> pd.DataFrame:
     """Rates that compare original, corrupted and restored tokens, sequence by sequence.
+
+    Anything that can be equal may stand for tokens, such as the spins of a binary memory.
 
     Returns:
         A table with a row a sequence: ``sequence``; ``corrupted``, the number of positions where
@@ -74,7 +76,7 @@ def novelty(
 
 
 def scored_positions(
-    x: Int[Tensor, "B L"], scored: Bool[Tensor, " L"] | None
+    x: Shaped[Tensor, "B L"], scored: Bool[Tensor, " L"] | None
 ) -> Bool[Tensor, " L"]:
     """The mask of the positions that count, on the device of x; by default all positions.
 
