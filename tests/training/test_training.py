@@ -201,7 +201,7 @@ def test_a_compiled_run_is_the_eager_one(tmp_path):
 
 
 def test_bfloat16_trains_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "bf16_helps", lambda device: True)
+    monkeypatch.setattr(training, "has_fast_bf16", lambda device: True)
     result = run(tmp_path / "run", precision="bf16")
     assert (
         result.log["loss"].notna().all() and next(result.model.parameters()).dtype == torch.float32
@@ -233,9 +233,9 @@ def test_where_bfloat16_is_slow_training_stays_in_float32_and_says_so(
     monkeypatch.setattr(
         devices, "matmul_rate", lambda device, dtype, shape: 1.0 if dtype == torch.bfloat16 else 2.0
     )
-    devices.bf16_helps.cache_clear()
+    devices.has_fast_bf16.cache_clear()
     result = run(tmp_path / "run", precision="bf16")
-    devices.bf16_helps.cache_clear()
+    devices.has_fast_bf16.cache_clear()
     assert "bfloat16 is not faster than float32 on this cpu device" in capsys.readouterr().out
     assert torch.equal(weights(result.model), weights(run(tmp_path / "fp32").model))
 

@@ -21,7 +21,7 @@ from transformers import get_scheduler
 
 from uddm_lib import checkpoints
 from uddm_lib.data import check_blocks
-from uddm_lib.devices import bf16_helps, compiled, default_device, matmul_rate
+from uddm_lib.devices import has_fast_bf16, compiled, default_device, matmul_rate
 from uddm_lib.diffusion import fused_loss
 from uddm_lib.model import UDDM
 from uddm_lib.probes import validation_nelbo
@@ -184,7 +184,7 @@ class _Loop:
         if (found := checkpoints.load_last(folder, self.accelerator.print)) is not None:
             self._resume(*found)
         elif options.precision == "bf16":
-            self.bf16 = self._any(self.accelerator.is_main_process and bf16_helps(self.device))
+            self.bf16 = self._any(self.accelerator.is_main_process and has_fast_bf16(self.device))
         self.saved = self.step
         dtype = torch.bfloat16 if self.bf16 else torch.float32
         # Tokens per second that matrix products alone would allow.
