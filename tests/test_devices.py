@@ -37,7 +37,9 @@ def test_a_cpu_whose_instructions_are_unknown_has_none(monkeypatch):
 @pytest.mark.parametrize("supported", [True, False])
 def test_a_gpu_has_fast_bf16_if_it_does_not_emulate_it(monkeypatch, supported):
     monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation: supported or including_emulation
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation: supported or including_emulation,
     )
     assert devices.has_fast_bf16(torch.device("cuda")) is supported
 

@@ -1,4 +1,4 @@
-"""What a device does well: its rate of matrix products, fast bfloat16, a compiler for torch.compile."""
+"""What a device can do: its rate of matrix products, fast bfloat16, a working compiler."""
 
 import functools
 import statistics
@@ -17,7 +17,7 @@ _BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
 
 
 def default_device() -> torch.device:
-    """The device for networks: a GPU of CUDA (or ROCm), else the CPU; others, as MPS, lack float64."""
+    """A GPU of CUDA (or ROCm) if there is one, else the CPU; others, as MPS, lack float64."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
