@@ -204,7 +204,7 @@ def test_runs_without_digests_are_read_and_resumed(folder, tmp_path):
     assert experiments.load_run(tmp_path).labels["n"] == 5
     result = experiments.train_run(experiments.prepare(PARAMETERS), tmp_path)
     assert result.log["step"].iloc[-1] == 2
-    with pytest.raises(ValueError, match="other parameters: steps 2 there, 3 asked"):
+    with pytest.raises(ValueError, match="other parameters: steps 2 there, 3"):
         experiments.train_run(experiments.prepare(PARAMETERS | {"steps": 3}), tmp_path)
 
 
