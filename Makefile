@@ -7,7 +7,7 @@ PYTHON    ?= python3
 PIP_FLAGS ?=
 CLUSTER   ?=
 OPTIONS   ?=
-EXTRAS    ?= test
+EXTRAS    ?= all
 
 RUN := .venv/bin/python
 # On the CPU, where stored outputs come from, and one thread a process: several single-thread processes beat one process with several threads, and sums
@@ -32,7 +32,7 @@ help:
 	@echo "Both set up .venv with the pinned versions of constraints.txt."
 	@echo "  PYTHON=$(PYTHON)       the interpreter for it: Python 3.11, 3.12 or 3.13"
 	@echo "  PIP_FLAGS=           options for pip, such as another index"
-	@echo "  EXTRAS=$(EXTRAS)          what to install besides; bibles adds the translations of corpus bible (profile gpu),"
+	@echo "  EXTRAS=$(EXTRAS)          what to install; all,bibles adds the translations of corpus bible (profile gpu),"
 	@echo "                       vocabularies those of the paper's tokenizers, for tests"
 
 figures: .venv/.installed $(if $(CLUSTER),.venv/.cluster)
