@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from uddm_lib import _checks
 from uddm_lib.denoiser import Denoiser, mode, step
-from uddm_lib.devices import bf16_helps
+from uddm_lib.devices import has_fast_bf16
 from uddm_lib.diffusion import ReverseWeights, reverse_weights
 from uddm_lib.schedule import LogLinearSchedule
 
@@ -157,7 +157,7 @@ def reverse_process(
         active=tuple((weights.draw > weights.keep).tolist()) if greedy else (True,) * len(times),
         greedy=greedy,
         final_greedy=greedy if final_greedy is None else final_greedy,
-        bf16=precision == "bf16" and bf16_helps(device),
+        bf16=precision == "bf16" and has_fast_bf16(device),
     )
 
 
