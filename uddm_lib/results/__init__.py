@@ -1,19 +1,22 @@
-"""Run folders, tables with provenance, notebook parameters and progress: everything that touches the disk.
+"""Everything that touches the disk: run folders, tables with provenance, parameters, progress.
 
-Paths that are not absolute are taken from the repository root, whatever the working directory.
+Relative paths start at the repository root, whatever the working directory.
 """
 
 from uddm_lib.results.files import atomic_write, repository_root, resolve
 from uddm_lib.results.folders import open_run, read_run, run_name
-from uddm_lib.results.parameters import check_parameters
-from uddm_lib.results.progress import progress
-from uddm_lib.results.provenance import provenance
+from uddm_lib.results.parameters import check_parameters, convert_parameters
+from uddm_lib.results.progress_bars import progress
 from uddm_lib.results.tables import read_table, write_table
+from uddm_lib.results.versions import input_versions, package_digest, provenance
 
 __all__ = [
     "atomic_write",
     "check_parameters",
+    "convert_parameters",
+    "input_versions",
     "open_run",
+    "package_digest",
     "progress",
     "provenance",
     "read_run",
