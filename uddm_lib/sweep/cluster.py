@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--cluster", metavar="NAME", help="run every notebook as a job of this cluster (slurm)"
     )
     for name, (_, meaning) in RESOURCES.items():
-        group.add_argument(f"--{name}", help=meaning)
+        group.add_argument(f"--{name}", type=int if name == "gpus" else str, help=meaning)
     group.add_argument(
         "--no-requeue", action="store_true", help="a stopped job does not go back into the queue"
     )
@@ -62,6 +62,8 @@ def settings(options: argparse.Namespace, root: Path) -> dict[str, Any] | None:
             names = ", ".join(f"--{name}" for name in given) or "--no-requeue"
             raise SweepError(f"{names}: only with a cluster, for instance --cluster slurm")
         return None
+    if options.threads < 0:
+        raise SweepError(f"--threads {options.threads} is not a positive integer")
     content = _read_profile(options.cluster, root)
     config = content.pop("config", {})  # the sweep gives it in full
     resources = content.setdefault("default-resources", {})
@@ -139,7 +141,7 @@ def _read_profile(name: str, root: Path) -> dict[str, Any]:
     return content
 
 
-def _resource(name: str, value: str) -> str:
+def _resource(name: str, value: str | int) -> str | int:
     """An option's value as Snakemake reads it: it parses times and sizes, and evaluates names."""
     return repr(value) if name in ("partition", "account") else value
 

@@ -18,7 +18,7 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from uddm_lib.results import atomic_write
 from uddm_lib.sweep import cluster, paths, status
@@ -126,7 +126,7 @@ def _execute(root: Path, options: argparse.Namespace) -> Outcome:
     # jsonschema would build a grammar of international addresses, which takes seconds of every
     # job. Notebooks have no such addresses, and None stands for "not installed".
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
-    import papermill
+    import papermill  # type: ignore[import-untyped]  # it has no types
     from nbconvert import HTMLExporter
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
@@ -162,7 +162,7 @@ def _execute(root: Path, options: argparse.Namespace) -> Outcome:
     return Outcome("done")
 
 
-def _failure_message(notebook: str, error: Exception, failed: Path, root: Path) -> str:
+def _failure_message(notebook: str, error: Any, failed: Path, root: Path) -> str:
     """What went wrong, for a person: notebook, cell, its first lines, the error, where to look."""
     lines = [f"  {notebook}"]
     if hasattr(error, "ename"):  # a cell raised it

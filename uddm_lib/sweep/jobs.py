@@ -7,7 +7,7 @@ from typing import Any
 
 from uddm_lib.results import run_name
 from uddm_lib.sweep import paths
-from uddm_lib.sweep.notebooks import NOTEBOOKS, convert_parameters, default_parameters
+from uddm_lib.sweep.notebooks import NOTEBOOKS, converted_parameters, default_parameters
 from uddm_lib.sweep.profiles import ProfileError, read_profile
 
 _CORPUS = ("corpus", "length", "vocab_size", "tokenizer")  # keys of an experiment
@@ -118,7 +118,7 @@ def _experiment_jobs(folder: str, experiment: dict[str, Any]) -> list[Job]:
             run = f"{folder}/{run_name(experiment['corpus'], size, n)}"
             label, kind = f"{experiment['corpus']} {size} n={n}", (experiment["corpus"], size)
             for stage in ("training", "recovery", "entropy"):
-                given = {"run": run}
+                given: dict[str, Any] = {"run": run}
                 if stage == "training":
                     given |= {**corpus, "size": size, "n": n}
                 section = experiment.get(stage, {})
@@ -144,7 +144,7 @@ def _converted(job: Job, profile: str, root: Path) -> Job:
     if not notebook.is_file():
         raise ProfileError(f"{job.notebook} is missing: the sweep executes it")
     try:
-        parameters = convert_parameters(notebook, job.parameters)
+        parameters = converted_parameters(notebook, job.parameters)
     except ValueError as error:
         raise ProfileError(
             f"{paths.profile_file(profile)}, {job.label}, {job.notebook}: {error}"

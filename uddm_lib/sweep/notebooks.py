@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from uddm_lib.results import check_parameters
+from uddm_lib.results import convert_parameters
 
 NOTEBOOKS = {
     "theory": "01_theory",
@@ -32,24 +32,22 @@ def code_digest(notebook: Path) -> str:
 def default_parameters(notebook: Path) -> dict[str, Any]:
     """The parameters that ``notebook`` declares, with their defaults."""
     namespace = _declarations(notebook)
-    return {name: namespace[name] for name in namespace.get("__annotations__", {})}
+    return {name: namespace[name] for name in namespace["__annotations__"]}
 
 
-def convert_parameters(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+def converted_parameters(notebook: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     """``parameters`` converted to the types that ``notebook`` declares.
 
     Raises:
         ValueError: naming each unknown parameter, or each value of a wrong type.
     """
-    namespace = _declarations(notebook) | parameters
-    check_parameters(namespace)
-    return {name: namespace[name] for name in parameters}
+    return convert_parameters(parameters, _declarations(notebook)["__annotations__"])
 
 
 def _declarations(notebook: Path) -> dict[str, Any]:
     """The namespace that the cell tagged ``parameters`` leaves: literals, each with its type."""
     tagged = [cell for cell in _cells(notebook) if "parameters" in cell["metadata"].get("tags", [])]
-    namespace: dict[str, Any] = {}
+    namespace: dict[str, Any] = {"__annotations__": {}}
     if tagged:
         exec(_source(tagged[0]), namespace)
     return namespace

@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     folder = root / paths.results_folder(options.profile)
     _check_runs(folder, jobs)
     settings = cluster.settings(options, root)
-    threads = settings.pop("threads") if settings else _threads(options)
+    threads = settings.pop("threads") if settings else notebook_threads(options)
     with _lock(folder) as lock:
         if settings and (left := cluster.jobs_left(options.profile, root)):
             raise SweepError(
@@ -124,8 +124,12 @@ def _check_versions(
         )
 
 
-def _threads(options: argparse.Namespace) -> int:
-    """Threads of each notebook on this machine."""
+def notebook_threads(options: argparse.Namespace) -> int:
+    """Threads of each notebook on this machine.
+
+    Raises:
+        SweepError: if the options ``cores`` and ``threads`` don't go together.
+    """
     if options.cores < 1 or not 0 <= options.threads <= options.cores:
         raise SweepError(
             f"--cores {options.cores} --threads {options.threads}: cores must be at least 1, and "
