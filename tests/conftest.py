@@ -1,4 +1,4 @@
-"""Shapes and types checked at run time, reference vectors, and the table of worst errors."""
+"""Run-time checks of shapes and types, the reference vectors, and the table of worst errors."""
 
 import math
 
@@ -16,7 +16,7 @@ _worst = {}
 
 @pytest.fixture
 def unchecked():
-    """No run-time type check: what a user without one gets, who passes a value of a wrong type."""
+    """Switch the run-time checks off, as for a user, so that the package's own errors show."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -24,7 +24,7 @@ def unchecked():
 
 @pytest.fixture(scope="session")
 def worst():
-    """Assert that an error is within its bound, and keep the largest of each comparison for the table at the end."""
+    """Check that an error is within its bound. The table at the end shows the largest ones."""
 
     def check(quantity, against, error, bound):
         error = float(error)
@@ -37,7 +37,7 @@ def worst():
 
 @pytest.fixture(scope="session")
 def golden():
-    """Reference vectors of a published implementation: a dict of tensors."""
+    """Reference vectors of a published implementation: tensors by name."""
     from safetensors.torch import load_file
 
     path = GOLDEN / "golden.safetensors"

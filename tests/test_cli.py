@@ -127,8 +127,9 @@ def test_help(capsys):
 
 def test_help_does_not_wait_for_torch():
     code = (
-        "import runpy, sys; sys.argv = ['x']\ntry: runpy.run_module('uddm_lib', run_name='__main__')\nfinally: "
-        "print({'torch', 'transformers', 'numpy'} & sys.modules.keys())"
+        "import runpy, sys; sys.argv = ['x']\n"
+        "try: runpy.run_module('uddm_lib', run_name='__main__')\n"
+        "finally: print({'torch', 'transformers', 'numpy'} & sys.modules.keys())"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

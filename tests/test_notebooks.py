@@ -1,4 +1,4 @@
-"""What every notebook of the repository must keep to; its results are checked by ``pytest --nbval``."""
+"""Rules for every notebook; ``pytest --nbval`` checks the results."""
 
 import ast
 import json

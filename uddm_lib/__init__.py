@@ -1,94 +1,59 @@
-"""Companion of "Language Diffusion Models are Associative Memories Capable of Retrieving Unseen Data".
+"""Language diffusion models as associative memories: the companion of the paper.
 
-The package holds the method; the notebooks tell it. Data flows one way: corpus -> token blocks -> subset of n ->
-training -> model -> probe -> table -> figure. Import the modules by name (``from uddm_lib import diffusion``):
+Data flows one way: corpus -> token blocks -> nested subset of n -> training -> checkpoint ->
+denoiser -> probe -> table -> figure. Import what you need by name, for instance
+``from uddm_lib import diffusion, sampling``:
 
-==============  ======================================================================================
-schedule        noise schedules: alpha_t, sigma_t; the uniform-Gaussian duality
-diffusion       corruption, reverse posterior, NELBO, one reverse step: pure functions
-fused           the NELBO from hidden states, without logits of all tokens
-streaming       the reverse step and entropies, likewise
-oracles         exact denoisers: the memorizer of a training set, the generalizer of a Markov chain
-model           the diffusion transformer as a transformers model, and its named sizes
-sampling        the reverse process from any start
-probes          token recovery, conditional entropy, validation NELBO, novelty
-data            corpora, tokenizers, nested subsets
-bibles          English Bible translations, verse by verse
-lm1b            the One Billion Word Benchmark, memory-mapped
-packing         text as token blocks
-tokenization    pretrained tokenizers, such as the paper's
-options         how to train
-batches         what a training step sees, for any number of processes
-stopping        stopping on a scheduler's signal
-training        the training loop, resumable
-trained         runs read back for probing
-devices         what the device at hand does well
-checkpoints     models and training states on disk
-released        the authors' checkpoints, read without executing them
-costs           what a run takes, before it starts
-results         run folders, provenance, tables
-parameters      validation of notebook parameters
-summary         statistics of tables: means with bootstrap intervals, histograms
-transition      where memorization ends, how far a model is from either end, the claims
-sweeps          the tables of a sweep's runs together, and those of the figures
-figures         one function per figure, from tables only
-hopfield        binary associative memory: couplings, margins, dynamics
-attractors      its experiments: basins, training, capacity, unseen examples
-theory          what the theory notebook enumerates, integrates or samples
-theory_figures  its figures
-==============  ======================================================================================
+===========  ======================================================================================
+results      run folders, tables with their provenance, notebook parameters, progress
+schedule     noise schedules alpha_t and sigma_t; the uniform-Gaussian duality
+devices      the device at hand: precision, compiler
+metrics      comparisons of tokens: recovery, novelty
+diffusion    corruption, reverse posterior, NELBO, reverse step: readable forms and fused ones
+model        the diffusion transformer as a transformers model; its named sizes
+oracles      exact denoisers: the memorizer of a training set, the generalizer of a Markov chain
+denoiser     what a denoiser is, and what is computed from one
+sampling     the reverse process from any start
+probes       token recovery, conditional entropy, validation NELBO
+data         corpora, tokenizers, token blocks, nested subsets
+checkpoints  models and training states on disk; the authors' released files
+training     the training loop: resumable, on any number of processes
+experiments  runs: made from parameters, trained, read back
+statistics   bootstrap intervals, the transition, the claims
+figures      one function per figure, from tables only
+theory       binary associative memories; what can be enumerated, integrated or sampled
+sweep        profiles, their execution on one machine or on a cluster, what they cost
+===========  ======================================================================================
+
+After ``import uddm_lib``, transformers knows the model: ``AutoModel.from_pretrained`` reads a
+saved folder.
 """
 
 import importlib
+import sys
 from importlib import metadata
+from types import ModuleType
 
-__all__ = [
-    "attractors",
-    "batches",
-    "bibles",
-    "checkpoints",
-    "costs",
-    "data",
-    "devices",
-    "diffusion",
-    "figures",
-    "fused",
-    "hopfield",
-    "lm1b",
-    "model",
-    "options",
-    "oracles",
-    "packing",
-    "parameters",
-    "probes",
-    "released",
-    "results",
-    "sampling",
-    "schedule",
-    "stopping",
-    "streaming",
-    "summary",
-    "sweeps",
-    "theory",
-    "theory_figures",
-    "tokenization",
-    "trained",
-    "training",
-    "transition",
-]
+import wrapt
+
+__all__ = ["__version__"]
 
 try:
     __version__ = metadata.version("uddm-companion")
 except metadata.PackageNotFoundError:
     __version__ = "0+uninstalled"
 
-
-def __getattr__(name):
-    # Modules are imported when they are first used: reading a table should not wait for torch and transformers.
-    if name in __all__:
-        return importlib.import_module(f"uddm_lib.{name}")
-    raise AttributeError(f"module 'uddm_lib' has no attribute {name!r}")
+_AUTO_CONFIG = "transformers.models.auto.configuration_auto"
+_AUTO_MODEL = "transformers.models.auto.modeling_auto"
 
 
-def __dir__():
-    return [*globals(), *__all__]
+def _register_model(imported: ModuleType) -> None:
+    """Make transformers know the model, which registers itself when its module is imported."""
+    # AutoModel's module imports AutoConfig's. In the midst of that it is too early.
+    if imported.__name__ == _AUTO_MODEL or _AUTO_MODEL not in sys.modules:
+        importlib.import_module("uddm_lib.model")
+
+
+# Late, when transformers' own classes are imported: reading a table should not wait for torch.
+for _module in (_AUTO_CONFIG, _AUTO_MODEL):
+    wrapt.register_post_import_hook(_register_model, _module)

@@ -1,4 +1,7 @@
-"""The sweep on a real Slurm: slurmctld and two slurmd on loopback (make test-cluster; about 5 minutes)."""
+"""The sweep on a real Slurm: slurmctld and two slurmd on loopback.
+
+``make test-cluster`` runs it, about 5 minutes.
+"""
 
 import importlib.util
 import re
@@ -9,9 +12,9 @@ import tempfile
 
 import nbformat
 import pytest
-import slurm
 import yaml
 
+from helpers import slurm
 from helpers.fake_sweep import NOTEBOOKS, wait_for, write_checkout
 from helpers.paths import ROOT
 
@@ -59,11 +62,13 @@ def cluster():
     """The environment of a cluster of two nodes."""
     if lacking := slurm.missing():
         pytest.skip(
-            f"Slurm is not installed, nor could tests/cluster/install.sh do it: no {', '.join(lacking)}"
+            "Slurm is not installed, nor could tests/cluster/install.sh do it: "
+            f"no {', '.join(lacking)}"
         )
     if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
         pytest.skip(
-            "Snakemake's plugin for Slurm is not installed: pip install -c constraints.txt -e '.[cluster]'"
+            "Snakemake's plugin for Slurm is not installed: "
+            "pip install -c constraints.txt -e '.[cluster]'"
         )
     with (
         tempfile.TemporaryDirectory(prefix="slurm-") as folder,
@@ -113,7 +118,7 @@ class Sweep:
         return answer.stdout.splitlines()
 
     def jobs(self):
-        """Slurm's record of every job of the sweeps in this checkout, by the rule and the run that it executed."""
+        """Slurm's record of every job of this checkout's sweeps, by its rule and its run."""
         lines = self.slurm("scontrol", "--oneliner", "show", "jobs")
         lines = [line for line in lines if f" WorkDir={self.folder} " in line]
         jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
@@ -151,7 +156,8 @@ def test_job_at_its_time_limit_goes_back_into_the_queue_and_resumes(cluster, che
         "training": {"steps": STEPS, "warmup_steps": 50},
     }
     (checkout / "runs" / "long.yaml").write_text(yaml.safe_dump({"experiments": [experiment]}))
-    # Slurm looks at limits every 30 s: this warns in the second half of the minute, before all steps are taken.
+    # Slurm looks at limits every 30 s: it warns in the second half of the minute, before the last
+    # step is taken.
     sweep = Sweep(
         cluster,
         checkout,

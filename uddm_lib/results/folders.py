@@ -31,10 +31,10 @@ def open_run(folder: str | Path, parameters: Mapping[str, Any]) -> Path:
             or naming its ``run.json``, if that cannot be read. Nothing is changed then.
         OSError: naming the file, if it cannot be written.
     """
-    folder, parameters = resolve(folder), plain(dict(parameters))
+    folder, requested = resolve(folder), plain(dict(parameters))
     if not (folder / "run.json").exists():
-        atomic_write(folder / "run.json", to_json({"parameters": parameters, "created": now()}))
-    elif differences := _differences(read_run(folder), parameters):
+        atomic_write(folder / "run.json", to_json({"parameters": requested, "created": now()}))
+    elif differences := _differences(read_run(folder), requested):
         raise ValueError(
             f"{folder} holds results of other parameters: {'; '.join(differences)}. "
             "Choose another folder, or delete this one"
