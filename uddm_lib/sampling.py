@@ -12,7 +12,7 @@ import functools
 import torch
 from tqdm.auto import tqdm
 
-from uddm_lib.devices import bf16_helps
+from uddm_lib.devices import has_fast_bf16
 from uddm_lib.diffusion import fused_reverse_step, most_probable, reverse_step, undecided
 from uddm_lib.schedule import LogLinearSchedule
 
@@ -78,7 +78,7 @@ def trajectory(
         torch.autocast,
         z_t.device.type,
         torch.bfloat16,
-        enabled=precision == "bf16" and bf16_helps(z_t.device),
+        enabled=precision == "bf16" and has_fast_bf16(z_t.device),
     )
     schedule = schedule or LogLinearSchedule()
     times = time_grid(steps, start_t)

@@ -390,13 +390,13 @@ def test_most_calls_of_the_network_are_spared():
 
 
 def test_the_training_objective_is_the_weighted_nelbo():
-    from uddm_lib.training.loop import _Objective
+    from uddm_lib.training.objective import Objective
 
     model = network()
     z_t, x = torch.randint(3, (2, 4, 2), generator=seeded())
     alpha = torch.tensor([0.2, 0.4, 0.6, 0.8], dtype=torch.float64)
     scale = torch.tensor([1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
-    loss = _Objective(model)(z_t, x, alpha, -0.999, scale, None)
+    loss = Objective(model)(z_t, x, alpha, -0.999, scale, None)
     logits = model(z_t, -alpha.log().float()).logits
     expected = (scale[:, None] * nelbo(logits, z_t, x, alpha, -0.999)).sum()
     assert relative_gap(loss.detach(), expected.detach()) < 1e-6
