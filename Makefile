@@ -41,8 +41,8 @@ help:
 	@echo "All set up .venv with the pinned versions of constraints.txt."
 	@echo "  PYTHON=$(PYTHON)       the interpreter for it: Python 3.11, 3.12 or 3.13"
 	@echo "  PIP_FLAGS=           options for pip, such as another index"
-	@echo "  EXTRAS=$(EXTRAS)           what to install; all,bibles adds the translations of corpus"
-	@echo "                       bible (profile gpu), all,vocabularies the paper's tokenizers, for tests"
+	@echo "  EXTRAS=$(EXTRAS)           what to install; all,bibles adds the translations of"
+	@echo "                       corpus bible (profile gpu), all,vocabularies tokenizers for tests"
 
 figures: .venv/.installed $(if $(CLUSTER),.venv/.cluster)
 	@$(RUN) -m uddm_lib sweep "$(PROFILE)" --cores $(CORES) $(if $(THREADS),--threads $(THREADS)) \
