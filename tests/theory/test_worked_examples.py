@@ -1,0 +1,48 @@
+"""The NELBO on pairs of tokens, the argmax of Gaussians, a double well."""
+
+import pytest
+import torch
+
+from uddm_lib.schedule import duality_alpha
+from uddm_lib.theory import worked_examples
+
+
+@pytest.mark.parametrize("vocab_size", [2, 50])
+def test_argmax_of_gaussians_has_the_alpha_of_the_duality(vocab_size):
+    table = worked_examples.argmax_alpha([-3.0, -1.0, 1.0], vocab_size, 20_000)
+    expected = duality_alpha(table["gamma"].tolist(), vocab_size).numpy()
+    assert ((table["alpha"] - expected).abs() < 4 * table["error"]).all()
+    assert table["error"].max() < 0.01
+
+
+def test_the_nelbo_of_the_leave_one_out_conditional_is_the_entropy():
+    joint = torch.tensor([[0.3, 0.1], [0.05, 0.55]], dtype=torch.float64)
+    times = torch.linspace(0, 1, 801, dtype=torch.float64)[1:] ** 3
+    table = worked_examples.nelbo_integrands(joint, times)
+    area = {
+        name: torch.trapezoid(torch.tensor(table[name].to_numpy()), times).item()
+        for name in table.columns[1:]
+    }
+    entropy = torch.special.entr(joint).sum().item()
+    # What is left is the entropy of t in (0, t_1) and (t_1 = 1e-3 of alpha) beyond t = 1.
+    assert area["leave-one-out conditional"] == pytest.approx(entropy, abs=2e-3)
+    assert area["ordinary posterior"] > entropy + 0.1 and area["uniform prediction"] > entropy + 0.1
+    assert (table["leave-one-out conditional"] <= table.iloc[:, 2:].min(axis=1) + 1e-12).all()
+
+
+def test_double_well_against_a_double_sum(worst):
+    k, c = 3.0, 4.0
+    x = torch.linspace(0, 3, 1501, dtype=torch.float64)
+    y = torch.linspace(-4, 7, 1501, dtype=torch.float64)
+    energy = k * (x[:, None] ** 2 - 1) ** 2 / 4 + c * (y - x[:, None]) ** 2 / 2
+    p = torch.exp(-energy)
+    total = torch.trapezoid(torch.trapezoid(p, y), x)
+    entropy = torch.trapezoid(torch.trapezoid(p * energy, y), x) / total + total.log()
+    table = worked_examples.double_well([k, 1e4], c)
+    worst("entropy of a well (nats)", "double sum", abs(table["entropy"][0] - entropy.item()), 1e-6)
+    hessian = torch.autograd.functional.hessian(
+        lambda point: k * (point[0] ** 2 - 1) ** 2 / 4 + c * (point[1] - point[0]) ** 2 / 2,
+        torch.ones(2, dtype=torch.float64),
+    )
+    assert table["log_det"][0] == pytest.approx(torch.logdet(hessian).item())
+    assert table["laplace"][1] == pytest.approx(table["entropy"][1], abs=1e-3)

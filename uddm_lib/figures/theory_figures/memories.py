@@ -1,0 +1,207 @@
+"""Figures of the binary associative memory: basins, training, capacity, unseen examples."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from uddm_lib.figures._plotting import (
+    COLORS,
+    Figure,
+    handle,
+    legend,
+    line,
+    order,
+    panels,
+    styled,
+    unique,
+)
+from uddm_lib.statistics.summary import need
+
+RULES = {
+    "hebbian": ("Hebbian", COLORS[1], "s"),
+    "pseudo-likelihood": ("pseudo-likelihood", COLORS[0], "o"),
+}
+GROUPS = {
+    "stored": ("stored examples", COLORS[0], "o", "-"),
+    "unseen": ("unseen examples", COLORS[1], "s", "--"),
+    "features": ("hidden features", COLORS[2], "^", "-."),
+}
+GUIDE = {"color": "k", "linestyle": "--", "linewidth": 0.8}
+FLOOR = {"color": "0.45", "linestyle": ":"}
+
+
+@styled
+def basins(table: pd.DataFrame) -> Figure:
+    """Overlap reached against the share of flipped bits, a panel per load, a line per rule.
+
+    Args:
+        table: summary with the columns ``load, rule, share, mean, low, high``.
+    """
+    need(table, ["load", "rule", "share", "mean", "low", "high"])
+    loads = unique(table, "load")
+    figure, axes = panels(1, len(loads), (2.1, 2.6), sharey=True)
+    for axis, load in zip(axes[0], loads):
+        for rule, (_, color, marker) in RULES.items():
+            rows = table[(table["load"] == load) & (table["rule"] == rule)]
+            line(axis, rows, "share", color=color, marker=marker)
+        shares = np.linspace(0, 0.5)
+        axis.plot(shares, 1 - 2 * shares, color="0.6", linestyle=":")
+        axis.set(title=f"P / N = {load:g}", xlabel="share of bits flipped", ylim=(-0.05, 1.05))
+    axes[0, 0].set_ylabel("overlap reached")
+    start = handle("overlap at the start", color="0.6", linestyle=":")
+    legend(figure, [*_rule_handles(), start], "bottom")
+    return figure
+
+
+@styled
+def margins(details: pd.DataFrame, summary: pd.DataFrame, maximum: float) -> Figure:
+    """Margins during training (left), and the smallest against the maximum margin (right).
+
+    Args:
+        details, summary: tables of :func:`uddm_lib.theory.memory_experiments.training_history`.
+        maximum: smallest margin of the maximum-margin solution of the same patterns.
+    """
+    need(details, ["step", "margin"])
+    need(summary, ["step", "smallest"])
+    figure, axes = panels(1, 2, (3.4, 2.7))
+    left, right = axes[0]
+    stages = order(details["step"])
+    edges = np.linspace(details["margin"].min(), details["margin"].quantile(0.999), 61)
+    for step, (color, _) in stages.items():
+        share, _ = np.histogram(details.loc[details["step"] == step, "margin"], edges)
+        left.stairs(share / share.sum(), edges, color=color, linewidth=1.4)
+    left.axvline(maximum, **GUIDE)
+    left.set(xlabel=r"margin $\xi_i h_i / \|J_i\|$", ylabel="share of (pattern, neuron) pairs")
+    right.plot(summary["step"], summary["smallest"], color=COLORS[0], marker="o")
+    right.axhline(maximum, **GUIDE)
+    right.set(xlabel="training step", ylabel="smallest margin,\nmean over neurons", xscale="log")
+    handles = [handle(f"step {step}", color=color) for step, (color, _) in stages.items()]
+    legend(figure, [*handles, handle("maximum margin (SVM),\nmean over neurons", **GUIDE)], "right")
+    return figure
+
+
+@styled
+def gradient_parts(details: pd.DataFrame, summary: pd.DataFrame) -> Figure:
+    """The weight of each pattern's Hebbian term against its margin (left), and its effect (right).
+
+    Args:
+        details, summary: tables of :func:`uddm_lib.theory.memory_experiments.training_history`.
+    """
+    need(details, ["step", "margin", "weight"])
+    need(summary, ["step", "cosine", "patterns"])
+    figure, axes = panels(1, 2, (3.4, 2.7))
+    stages = order(details["step"])
+    for step, (color, _) in stages.items():
+        rows = details[(details["step"] == step) & (details["neuron"] < 5)]
+        weight = rows["weight"].clip(lower=1e-12)
+        axes[0, 0].plot(rows["margin"], weight, ".", markersize=2, color=color)
+    axes[0, 0].set(
+        yscale="log",
+        ylim=(1e-7, 1.5),
+        xlabel=r"margin $\xi_i h_i / \|J_i\|$",
+        ylabel="weight of the Hebbian term",
+    )
+    _cosine_and_patterns(axes[0, 1], summary)
+    handles = [
+        handle(f"step {step}", color=color, marker=".", linestyle="")
+        for step, (color, _) in stages.items()
+    ]
+    legend(figure, handles, "right")
+    return figure
+
+
+def _cosine_and_patterns(axis: Axes, summary: pd.DataFrame) -> None:
+    """The direction of descent (left axis) and the effective number of patterns (right axis)."""
+    axis.plot(summary["step"], summary["cosine"], color=COLORS[0], marker="o")
+    axis.set(xlabel="training step", xscale="log", ylim=(0, 1.05))
+    axis.set_ylabel("cosine with the Hebb rule", color=COLORS[0])
+    right = axis.twinx()
+    right.plot(summary["step"], summary["patterns"], color=COLORS[1], marker="s")
+    right.set(ylim=(0, None))
+    right.set_ylabel("effective number of patterns", color=COLORS[1])
+    right.grid(False)
+
+
+@styled
+def capacity(table: pd.DataFrame) -> Figure:
+    """Share of stable and of retrieved patterns against the load, with the classical thresholds.
+
+    Args:
+        table: a row per load and rule, columns ``load, rule, stable, retrieved``.
+    """
+    need(table, ["load", "rule", "stable", "retrieved"])
+    figure, axes = panels(1, 1, (4.8, 2.9))
+    axis = axes[0, 0]
+    for rule, (_, color, marker) in RULES.items():
+        rows = table[table["rule"] == rule].sort_values("load")
+        style = {"color": color, "marker": marker}
+        axis.plot(rows["load"], rows["stable"], **style)
+        axis.plot(rows["load"], rows["retrieved"], **style, linestyle="--", markerfacecolor="white")
+    for threshold in (0.138, 2):
+        axis.axvline(threshold, color="0.4", linestyle=":")
+        place = (threshold, 1.06)
+        axis.annotate(f"{threshold:g}", place, ha="center", annotation_clip=False, fontsize=8)
+    axis.set(xlabel="load P / N", xscale="log", ylabel="share of patterns", ylim=(-0.03, 1.03))
+    ticks = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2]
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    lines = [
+        handle("fixed points", color="0.2"),
+        handle("ends at overlap >= 0.967", color="0.2", linestyle="--"),
+    ]
+    legend(figure, [*_rule_handles(), *lines], "right")
+    return figure
+
+
+@styled
+def generalization(table: pd.DataFrame, random_recovery: float = 0.5) -> Figure:
+    """Recovery of stored and of unseen examples against the number of stored ones.
+
+    There is a row of panels per rule and a column per source.
+
+    Args:
+        table: summary with the columns ``source, rule, group, P, mean, low, high``.
+        random_recovery: share of the bits that a random end recovers.
+    """
+    need(table, ["source", "rule", "group", "P", "mean", "low", "high"])
+    sources = unique(table, "source")
+    rules = [rule for rule in reversed(RULES) if rule in set(table["rule"])]
+    figure, axes = panels(len(rules), len(sources), (3.3, 2.3), sharex="col", sharey=True)
+    for row, rule in zip(axes, rules):
+        for axis, source in zip(row, sources):
+            _groups_against_count(axis, table[table["source"] == source], rule)
+            axis.axhline(random_recovery, **FLOOR)
+            axis.set(title=f"{source}, {RULES[rule][0]}", xscale="log", ylim=(0.2, 1.03))
+        row[0].set_ylabel("recovered bits")
+    for axis in axes[-1]:
+        axis.set_xlabel("stored examples P")
+    handles = [
+        handle(label, color=color, marker=marker, linestyle=style)
+        for name, (label, color, marker, style) in GROUPS.items()
+        if name in set(table["group"])
+    ]
+    if "reference" in set(table["rule"]):
+        handles.append(handle("knows the source", color="k", linewidth=0.8))
+    legend(figure, [*handles, handle("a random end", **FLOOR)], "right")
+    return figure
+
+
+def _groups_against_count(axis: Axes, rows: pd.DataFrame, rule: str) -> None:
+    """A line per group of examples under one rule, and one of the network that knows the source."""
+    for group, (_, color, marker, style) in GROUPS.items():
+        line(
+            axis,
+            rows[(rows["rule"] == rule) & (rows["group"] == group)],
+            "P",
+            color=color,
+            marker=marker,
+            linestyle=style,
+            markerfacecolor="white" if group == "unseen" else color,
+        )
+    reference = rows[(rows["rule"] == "reference") & (rows["group"] == "unseen")].sort_values("P")
+    axis.plot(reference["P"], reference["mean"], color="k", linewidth=0.8)
+
+
+def _rule_handles() -> list[Line2D]:
+    return [handle(label, color=color, marker=marker) for label, color, marker in RULES.values()]
