@@ -9,8 +9,10 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from helpers import lightning_files as files
+from helpers.command_line import error_line
 from uddm_lib import checkpoints
 from uddm_lib.__main__ import main
+from uddm_lib.sweep import paths
 
 
 @pytest.fixture
@@ -29,17 +31,6 @@ def tokenizer(tmp_path):
         return tmp_path / "words"
 
     return save
-
-
-def failed(capsys, *arguments):
-    """Run a command that must fail, by one line on stderr; returns it."""
-    try:
-        code = main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        code = stop.code
-    out, line = capsys.readouterr()
-    assert code == 2 and not out and line.startswith("error: ") and line.count("\n") == 1
-    return line
 
 
 @pytest.mark.parametrize("weights", ["raw", "ema"])
@@ -61,7 +52,7 @@ def test_convert_without_a_configuration(tmp_path, source, capsys):
     contents = torch.load(source, weights_only=True)
     del contents["hyper_parameters"], contents["state_dict"]["backbone.rotary_emb.inv_freq"]
     torch.save(contents, source)
-    assert "give n_heads" in failed(capsys, "convert", source, tmp_path / "model")
+    assert "give n_heads" in error_line(capsys, "convert", source, tmp_path / "model")
     assert (
         main(["convert", str(source), str(tmp_path / "model"), "--heads", "2", "--length", "9"])
         == 0
@@ -81,8 +72,8 @@ def test_convert_replaces_nothing(tmp_path, source, capsys):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "thesis.txt").write_text("all of it")
-    assert "mine exists and is not an empty folder" in failed(capsys, "convert", source, folder)
-    assert "thesis.txt exists" in failed(capsys, "convert", source, folder / "thesis.txt")
+    assert "mine exists and is not an empty folder" in error_line(capsys, "convert", source, folder)
+    assert "thesis.txt exists" in error_line(capsys, "convert", source, folder / "thesis.txt")
     assert [file.read_text() for file in folder.iterdir()] == ["all of it"]
 
 
@@ -93,19 +84,23 @@ def test_convert_with_a_tokenizer(tmp_path, source, tokenizer, capsys):
     )
     assert checkpoints.load_tokenizer(tmp_path / "model").convert_ids_to_tokens([3]) == ["w3"]
     assert "checkpoints.load_tokenizer(" in capsys.readouterr().out
-    line = failed(capsys, "convert", source, tmp_path / "other", "--tokenizer", tokenizer(12))
+    line = error_line(capsys, "convert", source, tmp_path / "other", "--tokenizer", tokenizer(12))
     assert "has 12 tokens, more than the model's 11" in line and not (tmp_path / "other").exists()
 
 
 def test_errors_are_one_line(tmp_path, source, capsys, monkeypatch):
     new = tmp_path / "model"
-    assert "nowhere.ckpt is missing" in failed(capsys, "convert", tmp_path / "nowhere.ckpt", new)
-    assert "n_heads=3" in failed(capsys, "convert", source, new, "--heads", "3")
-    assert "--help" in failed(capsys, "convert", source)
-    assert "invalid choice: 'best'" in failed(capsys, "convert", source, new, "--weights", "best")
-    assert "invalid choice: 'translate'" in failed(capsys, "translate")
+    assert "nowhere.ckpt is missing" in error_line(
+        capsys, "convert", tmp_path / "nowhere.ckpt", new
+    )
+    assert "n_heads=3" in error_line(capsys, "convert", source, new, "--heads", "3")
+    assert "--help" in error_line(capsys, "convert", source)
+    assert "invalid choice: 'best'" in error_line(
+        capsys, "convert", source, new, "--weights", "best"
+    )
+    assert "invalid choice: 'translate'" in error_line(capsys, "translate")
     source.write_bytes(source.read_bytes()[:1000])
-    assert "truncated" in failed(capsys, "convert", source, new)
+    assert "truncated" in error_line(capsys, "convert", source, new)
     assert not new.exists()
 
 
@@ -117,7 +112,7 @@ def test_a_full_disk_is_one_line(tmp_path, source, capsys, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    assert "No space left" in failed(capsys, "convert", source, tmp_path / "model")
+    assert "No space left" in error_line(capsys, "convert", source, tmp_path / "model")
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -132,10 +127,38 @@ def test_help(capsys):
 
 def test_help_does_not_wait_for_torch():
     code = (
-        "import runpy, sys; sys.argv = ['x']\ntry: runpy.run_module('uddm_lib', run_name='__main__')\nfinally: "
-        "print({'torch', 'transformers', 'numpy'} & sys.modules.keys())"
+        "import runpy, sys; sys.argv = ['x']\n"
+        "try: runpy.run_module('uddm_lib', run_name='__main__')\n"
+        "finally: print({'torch', 'transformers', 'numpy'} & sys.modules.keys())"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert "usage: python -m uddm_lib" in out and out.strip().endswith("set()")
+
+
+@pytest.mark.parametrize("command", ["convert", "plan", "sweep", "train"])
+def test_every_command_has_a_page_of_help(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert (
+        stop.value.code == 0 and f"usage: python -m uddm_lib {command}" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("words", [["plan", "smoke"], ["sweep", "smoke"], ["train", "smoke", "x"]])
+def test_commands_that_need_a_checkout_say_so(capsys, monkeypatch, words):
+    def nowhere():
+        raise FileNotFoundError("no folder with uddm_lib/ and notebooks/")
+
+    monkeypatch.setattr(paths, "repository_root", nowhere)
+    assert "this command needs a checkout of the repository" in error_line(capsys, *words)
+
+
+def test_options_of_no_command_are_refused(capsys):
+    assert "unrecognized arguments: --until" in error_line(capsys, "plan", "smoke", "--until")
+
+
+def test_train_names_the_runs_of_the_profile(capsys):
+    line = error_line(capsys, "train", "smoke", "markov-pico-n000009")
+    assert "run 'markov-pico-n000009' is not in runs/smoke.yaml, which has markov-pico-n00" in line

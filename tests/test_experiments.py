@@ -1,39 +1,100 @@
+import inspect
 import json
 
+import nbformat
 import pytest
 import torch
 
+from helpers.paths import ROOT
 from uddm_lib import experiments
 from uddm_lib.data import load_corpus, markov_chain, subset
-from uddm_lib.model import UDDMConfig
-from uddm_lib.training import TrainingOptions, train
+from uddm_lib.training import TrainingLoop, TrainingOptions
+
+PARAMETERS = {
+    "corpus": "markov",
+    "length": 8,
+    "vocab_size": 8,
+    "size": "pico",
+    "n": 5,
+    "steps": 2,
+    "batch_size": 4,
+    "warmup_steps": 0,
+}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    corpus = load_corpus("markov", 8, 8)
-    config = UDDMConfig.named("pico", corpus.vocab_size, corpus.length)
-    asked = {
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    experiments.train_run(experiments.prepare(PARAMETERS), folder)
+    return folder
+
+
+def test_parameters_have_the_defaults_of_the_library():
+    experiment = experiments.prepare({"corpus": "markov", "size": "pico", "n": 5})
+    corpus = load_corpus("markov")
+    assert torch.equal(experiment.blocks, subset(corpus, 5))
+    assert vars(experiment.options) == vars(TrainingOptions()) | {"log_every": 50}
+    assert (experiment.config.dropout, experiment.config.adaln_zero) == (0.1, True)
+
+
+def test_parameters_reach_their_places():
+    given = PARAMETERS | {"dropout": 0.2, "adaln_zero": False, "corpus_seed": 3, "run": "x"}
+    experiment = experiments.prepare(given | {"micro_batch": 2, "progress": True})
+    assert torch.equal(experiment.blocks, subset(load_corpus("markov", 8, 8, seed=3), 5, seed=3))
+    assert (experiment.options.steps, experiment.options.log_every) == (2, 1)
+    assert (experiment.config.dropout, experiment.config.adaln_zero) == (0.2, False)
+    known = experiment.identity
+    assert {name: known[name] for name in ("corpus", "length", "vocab_size", "size", "n")} == {
         "corpus": "markov",
         "length": 8,
         "vocab_size": 8,
-        "corpus_seed": 1,
         "size": "pico",
         "n": 5,
     }
-    folder = tmp_path_factory.mktemp("runs") / "run"
-    options = TrainingOptions(steps=2, batch_size=4, warmup_steps=0)
-    train(
-        folder,
-        subset(corpus, 5),
-        corpus.test[:4],
-        config,
-        options,
-        corpus.tokenizer,
-        corpus.scored,
-        asked,
-    )
-    return folder
+    assert not {"run", "progress", "micro_batch"} & known.keys()
+    assert experiments.prepare(PARAMETERS | {"log_every": 7}).options.log_every == 7
+
+
+def test_all_is_a_number_of_blocks():
+    experiment = experiments.prepare(PARAMETERS | {"n": "all"})
+    size = len(load_corpus("markov", 8, 8).train)
+    assert len(experiment.blocks) == size == experiment.identity["n"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"n": 0}, "n=0 is not an integer from 1 to"),
+        ({"n": 10**9}, "n=1000000000 is not an integer from 1 to"),
+        ({"size": "huge"}, "size='huge' is unknown"),
+        ({"step": 3}, "unknown parameter step; allowed: corpus, size, n, .*steps"),
+        ({"steps": 0}, "steps=0 is not"),
+        ({"corpus": "bread"}, "corpus must be one of"),
+    ],
+)
+def test_bad_parameters_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        experiments.prepare(PARAMETERS | change)
+
+
+def test_missing_parameters_are_named():
+    with pytest.raises(ValueError, match="corpus, n not given"):
+        experiments.prepare({"size": "pico"})
+
+
+def test_the_notebook_has_these_parameters_and_defaults():
+    """Its own values are those of a small model in a short training; all else is as here."""
+    notebook = nbformat.read(ROOT / "notebooks" / "02_training.ipynb", 4)
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", ())]
+    declared = {}
+    exec(cell.source, declared)
+    values = {name: declared[name] for name in declared["__annotations__"]}
+    experiments.prepare(values)
+    of_its_own = {"steps", "batch_size", "learning_rate", "warmup_steps", "lr_schedule"}
+    options = inspect.signature(TrainingOptions).parameters
+    same = values.keys() & options.keys() - of_its_own - {"ema_decay"}
+    assert {name: values[name] for name in same} == {name: options[name].default for name in same}
+    assert {"t_min", "curriculum_steps", "seed", "micro_batch", "checkpoint_every"} <= same
 
 
 def test_a_run_comes_back_with_its_sequences(folder):
@@ -52,9 +113,8 @@ def test_a_run_on_a_known_source_has_both_limits(folder):
     assert torch.equal(prediction.argmax(-1), run.train)
     chain = markov_chain(8)
     assert torch.equal(known["generalizer"].transition, chain[1])
-    assert list(run._replace(parameters=run.parameters | {"corpus": "kjv"}).denoisers) == [
-        "network"
-    ]
+    on_text = run._replace(parameters=run.parameters | {"corpus": "kjv"})
+    assert list(on_text.denoisers) == ["network"]
 
 
 def test_small_training_sets_are_repeated_and_the_control_is_noise(folder):
@@ -88,3 +148,67 @@ def test_other_folders_are_refused_by_name(folder, tmp_path):
         ValueError, match="vocab_size=8 and length=8; corpus markov now gives 9 and 8"
     ):
         experiments.load_run(tmp_path)
+
+
+# text that changes
+
+
+@pytest.fixture
+def book(tmp_path):
+    """A text of 400 different lines, and parameters of a run on it."""
+    words = ["light", "dark", "water", "earth", "stone", "cloud", "river", "field"]
+    lines = [f"{words[i % 8]} {words[i // 8 % 8]} {words[i // 64]} {i}" for i in range(400)]
+    path = tmp_path / "book.txt"
+    path.write_text("\n".join(lines))
+    sizes = {"length": 16, "vocab_size": 40, "n": "all"}
+    return path, PARAMETERS | sizes | {"corpus": f"text:{path}"}
+
+
+def swap_two_lines(path):
+    lines = path.read_text().split("\n")
+    lines[100], lines[200] = lines[200], lines[100]
+    path.write_text("\n".join(lines))
+
+
+def test_a_run_is_not_read_with_another_text(book, tmp_path):
+    path, parameters = book
+    experiments.train_run(experiments.prepare(parameters), tmp_path / "run")
+    assert experiments.load_run(tmp_path / "run").labels["corpus"] == f"text:{path}"
+    swap_two_lines(path)
+    changed = r"run was trained on corpus text:.*book.txt, whose .*blocks have changed since"
+    with pytest.raises(ValueError, match=changed):
+        experiments.load_run(tmp_path / "run")
+    with pytest.raises(ValueError, match=changed):
+        experiments.train_run(experiments.prepare(parameters), tmp_path / "run")
+
+
+def test_a_run_is_not_resumed_with_another_text(book, tmp_path, monkeypatch):
+    path, parameters = book
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLoop, "update", None)
+        with pytest.raises(TypeError):
+            experiments.train_run(experiments.prepare(parameters), tmp_path / "run")
+    swap_two_lines(path)
+    with pytest.raises(ValueError, match="trained on corpus text:.*blocks have changed since"):
+        experiments.train_run(experiments.prepare(parameters), tmp_path / "run")
+
+
+def test_runs_without_digests_are_read_and_resumed(folder, tmp_path):
+    about = json.loads((folder / "run.json").read_text())
+    for name in ("train_sha256", "test_sha256"):
+        del about["parameters"][name]
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    (tmp_path / "model").symlink_to(folder / "model")
+    for name in ("log.csv", "log.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert experiments.load_run(tmp_path).labels["n"] == 5
+    result = experiments.train_run(experiments.prepare(PARAMETERS), tmp_path)
+    assert result.log["step"].iloc[-1] == 2
+    with pytest.raises(ValueError, match="other parameters: steps 2 there, 3"):
+        experiments.train_run(experiments.prepare(PARAMETERS | {"steps": 3}), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["kjv-nano-n000016", "kjv-nano-nall"])
+def test_shipped_models_know_their_text(name):
+    run = experiments.load_run(f"runs/pretrained/{name}", "cpu")
+    assert {"train_sha256", "test_sha256"} <= run.parameters.keys()

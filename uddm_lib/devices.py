@@ -1,33 +1,43 @@
-"""What the device at hand does well: its rate of matrix products, fast bfloat16, a compiler for torch.compile."""
+"""What a device can do: its rate of matrix products, fast bfloat16, a working compiler."""
 
 import functools
 import statistics
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
-__all__ = ["bf16_helps", "compiled", "default_device", "matmul_rate"]
+__all__ = ["compiled", "computed_in", "default_device", "has_fast_bf16", "matmul_rate"]
+
+_Function = TypeVar("_Function", bound=Callable)
+
+# Instructions that multiply bfloat16 matrices: x86 (AMX, AVX-512) and ARM (NEON, SVE).
+_BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
 
 
-def default_device():
-    """Where networks run: the GPU that CUDA (or ROCm) offers, else the CPU; others, MPS say, have no float64."""
+def default_device() -> torch.device:
+    """A GPU of CUDA (or ROCm) if there is one, else the CPU; others, as MPS, lack float64."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def matmul_rate(device, dtype=torch.float32, shape=None, repeats=5):
-    """Floating-point operations per second of a matrix product on ``device``, measured with PyTorch's current threads.
+def matmul_rate(
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    shape: tuple[int, int, int] | None = None,
+    repeats: int = 5,
+) -> float:
+    """Floating-point operations per second of a matrix product, measured with PyTorch's threads.
 
     Args:
-        device: a torch.device.
-        dtype: of the matrices.
-        shape: (m, k, n) of the product (m, k) @ (k, n); by default one that takes the device some milliseconds.
-        repeats: products timed one by one, of which the median counts.
+        device: where the matrices are.
+        dtype: data type of the matrices.
+        shape: (m, k, n) of the product (m, k) @ (k, n); the default takes some milliseconds.
+        repeats: number of products that are timed; their median counts.
     """
     m, k, n = shape or ((8192, 8192, 8192) if device.type == "cuda" else (2048, 1024, 1024))
-    a, b = (
-        torch.ones(m, k, dtype=dtype, device=device),
-        torch.ones(k, n, dtype=dtype, device=device),
-    )
+    a = torch.ones(m, k, dtype=dtype, device=device)
+    b = torch.ones(k, n, dtype=dtype, device=device)
     seconds = []
     for _ in range(repeats + 1):
         _wait(device)
@@ -38,37 +48,48 @@ def matmul_rate(device, dtype=torch.float32, shape=None, repeats=5):
     return 2 * m * k * n / statistics.median(seconds[1:])  # the first loads the kernel
 
 
-def _wait(device):
+def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @functools.cache
-def bf16_helps(device):
-    """Whether matrix products in bfloat16 are faster than in float32; says so if not (on some CPUs, much slower)."""
-    if device.type == "cpu":
-        shape = 2048, 128, 512  # of a small network's layers
-        helps = matmul_rate(device, torch.bfloat16, shape) > matmul_rate(
-            device, torch.float32, shape
-        )
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether ``device`` has instructions for matrix products in bfloat16; says once if not.
+
+    The answer depends on the hardware alone. Without such instructions a CPU emulates bfloat16,
+    which is slower than float32. A CPU counts as without where PyTorch does not list its
+    instructions (before it had ``torch.cpu.get_capabilities``).
+    """
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        fast = any(capabilities.get(name, False) for name in _BF16_INSTRUCTIONS)
     else:
-        helps = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if not helps:
+        fast = False
+    if not fast:
         print(
-            f"bfloat16 is not faster than float32 on this {device.type} device: staying in float32",
+            f"this {device.type} device has no fast bfloat16: computing in float32",
             flush=True,
         )
-    return helps
+    return fast
 
 
-def compiled(function, device):
-    """The compiled function, or the function itself, with a word on why, where torch.compile finds no compiler."""
+def computed_in(precision: str, device: torch.device) -> str:
+    """The precision that is really used, ``bf16`` or ``fp32``, where ``precision`` is wanted."""
+    return "bf16" if precision == "bf16" and has_fast_bf16(device) else "fp32"
+
+
+def compiled(function: _Function, device: torch.device) -> _Function:
+    """The compiled function, or ``function`` itself if torch.compile does not work here.
+
+    The reason is printed in that case.
+    """
     try:
         torch.compile(lambda a: a.sin() + 1)(torch.zeros(8, device=device))
-    except (
-        Exception
-    ) as error:  # the backend raises many types: a missing C++ compiler, Triton, headers
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # of many types: a missing C++ compiler, Triton, headers
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         print(
             f"torch.compile does not work here ({reason}): training eagerly, which is slower",
             flush=True,

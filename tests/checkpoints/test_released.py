@@ -39,7 +39,7 @@ def saved(path, contents):
 
 
 def refused(path, message, **options):
-    """Loading fails with a ValueError of one line that names the file and says ``message`` (a pattern)."""
+    """Loading fails with a ValueError of one line that names the file and matches ``message``."""
     with pytest.raises(ValueError, match=message) as caught:
         load_released(path, **options)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)

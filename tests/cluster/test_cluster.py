@@ -1,4 +1,7 @@
-"""The sweep on a real Slurm: slurmctld and two slurmd on loopback (make test-cluster; about 5 minutes)."""
+"""The sweep on a real Slurm: slurmctld and two slurmd on loopback.
+
+``make test-cluster`` runs it, about 5 minutes.
+"""
 
 import importlib.util
 import re
@@ -6,25 +9,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 
 import nbformat
 import pytest
-import slurm
 import yaml
-from test_sweep import FAKES, PROFILE, ROOT, sources, write_notebook
 
-ASKED = [
-    "--cluster",
-    "slurm",
-    "--partition",
-    "gpu",
-    "--gpus",
-    "1",
-    "--threads",
-    "1",
-    "--slurm-init-seconds-before-status-checks",
-    "3",
+from helpers import slurm
+from helpers.fake_sweep import NOTEBOOKS, wait_for, write_checkout
+from helpers.paths import ROOT
+
+OPTIONS = [
+    *("--cluster", "slurm", "--partition", "gpu", "--gpus", "1", "--threads", "1"),
+    *("--slurm-init-seconds-before-status-checks", "3"),
 ]
 STEPS = 275
 TRAINING_64 = "training markov-pico-n000064"
@@ -43,20 +39,21 @@ _ = register_optimizer_step_pre_hook(slowly)
 
 # A training that goes on while there is a file, and on a signal stops as the real one does.
 TRAINING = [
-    FAKES["02_training"][0],
+    NOTEBOOKS["02_training"][0],
     """
 import os, signal, time
-from pathlib import Path
+
+class Stopped(RuntimeError):
+    pass
 
 def stop(*_):
-    Path(os.environ["UDDM_STOPPED"]).touch()
-    raise RuntimeError("stopped")
+    raise Stopped("stopped")
 
 signal.signal(signal.SIGTERM, stop)
 while os.path.exists(f"wait-{n}"):
     time.sleep(0.1)
 """,
-    FAKES["02_training"][-1],
+    NOTEBOOKS["02_training"][-1],
 ]
 
 
@@ -65,11 +62,13 @@ def cluster():
     """The environment of a cluster of two nodes."""
     if lacking := slurm.missing():
         pytest.skip(
-            f"Slurm is not installed, nor could tests/cluster/install.sh do it: no {', '.join(lacking)}"
+            "Slurm is not installed, nor could tests/cluster/install.sh do it: "
+            f"no {', '.join(lacking)}"
         )
     if not importlib.util.find_spec("snakemake_executor_plugin_slurm"):
         pytest.skip(
-            "Snakemake's plugin for Slurm is not installed: pip install -c constraints.txt -e '.[cluster]'"
+            "Snakemake's plugin for Slurm is not installed: "
+            "pip install -c constraints.txt -e '.[cluster]'"
         )
     with (
         tempfile.TemporaryDirectory(prefix="slurm-") as folder,
@@ -96,7 +95,7 @@ class Sweep:
     def __init__(self, cluster, checkout, profile, *options):
         self.folder, self.environment = checkout, cluster | {"PYTHONPATH": str(checkout)}
         self.process = subprocess.Popen(
-            [sys.executable, "runs/sweep.py", profile, *ASKED, *options],
+            [sys.executable, "-m", "uddm_lib", "sweep", profile, *OPTIONS, *options],
             cwd=checkout,
             env=self.environment,
             text=True,
@@ -119,7 +118,7 @@ class Sweep:
         return answer.stdout.splitlines()
 
     def jobs(self):
-        """Slurm's record of every job of the sweeps in this checkout, by the rule and the run that it executed."""
+        """Slurm's record of every job of this checkout's sweeps, by its rule and its run."""
         lines = self.slurm("scontrol", "--oneliner", "show", "jobs")
         lines = [line for line in lines if f" WorkDir={self.folder} " in line]
         jobs = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
@@ -157,7 +156,8 @@ def test_job_at_its_time_limit_goes_back_into_the_queue_and_resumes(cluster, che
         "training": {"steps": STEPS, "warmup_steps": 50},
     }
     (checkout / "runs" / "long.yaml").write_text(yaml.safe_dump({"experiments": [experiment]}))
-    # Slurm looks at limits every 30 s: this warns in the second half of the minute, before all steps are taken.
+    # Slurm looks at limits every 30 s: it warns in the second half of the minute, before the last
+    # step is taken.
     sweep = Sweep(
         cluster,
         checkout,
@@ -169,7 +169,7 @@ def test_job_at_its_time_limit_goes_back_into_the_queue_and_resumes(cluster, che
         "--set-resources",
         "training:slurm_extra='--signal=TERM@1'",
     )
-    _wait(lambda: any(job["Restarts"] == "1" for job in sweep.jobs().values()))
+    wait_for(lambda: any(job["Restarts"] == "1" for job in sweep.jobs().values()))
     sweep.slurm(
         "scontrol", "update", "JobId=" + sweep.jobs()[TRAINING_64]["JobId"], "TimeLimit=30"
     )  # once is enough
@@ -188,18 +188,14 @@ def test_job_at_its_time_limit_goes_back_into_the_queue_and_resumes(cluster, che
 
 
 def test_cancelled_job_leaves_the_others_and_the_next_call_completes_it(cluster, tmp_path):
-    sources(tmp_path)
-    shutil.copytree(ROOT / "runs" / "profiles", tmp_path / "runs" / "profiles")
-    for name, cells in (FAKES | {"02_training": TRAINING}).items():
-        write_notebook(tmp_path / "notebooks" / f"{name}.ipynb", *cells)
-    (tmp_path / "runs" / "tiny.yaml").write_text(yaml.safe_dump(PROFILE))
+    write_checkout(tmp_path, NOTEBOOKS | {"02_training": TRAINING})
     waiting = [tmp_path / f"wait-{n}" for n in (1, 2)]
     for path in waiting:
         path.touch()
     sweep = Sweep(cluster, tmp_path, "tiny")
     folder = tmp_path / "runs" / "tiny"
     running = [folder / f"markov-pico-n00000{n}" / ".02_training.running.ipynb" for n in (1, 2)]
-    _wait(lambda: all(path.exists() for path in running))
+    wait_for(lambda: all(path.exists() for path in running))
     again = Sweep(cluster, tmp_path, "tiny")
     assert "another sweep of profile tiny is running" in again.finish()[0]
 
@@ -223,10 +219,3 @@ def test_cancelled_job_leaves_the_others_and_the_next_call_completes_it(cluster,
     assert code == 0, text
     assert "notebooks to run: 4" in text and re.search(r"\[4/4\] scaling", text)
     assert [path.stat().st_mtime_ns for path in done] == times
-
-
-def _wait(ready):
-    end = time.monotonic() + 240
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.2)

@@ -60,7 +60,7 @@ def released_name(name):
 
 
 def contents(network):
-    """What a Lightning run with moving averages saves, but for classes of other packages (see :func:`foreign`)."""
+    """What a Lightning run with moving averages saves, without the classes of :func:`foreign`."""
     state, averages = OrderedDict(), []
     for name, value in network.state_dict().items():
         if (
@@ -117,7 +117,7 @@ def foreign():
 
 
 def configured(package, content):
-    """``content`` as omegaconf pickles it: every dictionary and every value in an object of its own."""
+    """``content`` as omegaconf pickles it: an object for every dictionary and every value."""
     node = package.DictConfig() if isinstance(content, dict) else package.AnyNode()
     if isinstance(content, dict):
         node._content = {name: configured(package, value) for name, value in content.items()}

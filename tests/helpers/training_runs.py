@@ -1,6 +1,7 @@
-"""Small training runs that tests start in processes of their own: ``python tests/helpers/training_runs.py FOLDER [NAME ...]``.
+"""Small training runs, and hooks into their steps.
 
-With the variables of torchrun set, it is one of several processes.
+Tests start them in processes of their own, too: ``python tests/helpers/training_runs.py FOLDER
+[NAME ...]``. With the variables of torchrun set, that is one of several processes.
 """
 
 import os
@@ -11,8 +12,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from uddm_lib import devices
 from uddm_lib.model import UDDMConfig
-from uddm_lib.training import loop as training
+from uddm_lib.training import Stopped, TrainingLoop, TrainingOptions, train
 
 BLOCKS = torch.randint(6, (20, 4), generator=torch.Generator().manual_seed(0))
 OPTIONS = dict(
@@ -33,67 +35,87 @@ RUNS = {
     "dropout": {},
     "killed": dict(steps=150, log_every=2, checkpoint_every=4),
 }
-EXACT = [
-    "step",
-    "loss",
-    "learning_rate",
-    "validation_nelbo",
-]  # columns of the log that are not measured times
+# Columns of the log that are not measured times.
+EXACT = ["step", "loss", "learning_rate", "validation_nelbo"]
 
 
 def run(folder, name, **changes):
     """Train the run ``name`` in ``folder``."""
     dropout = 0.1 if name in ("dropout", "killed") else 0.0
     config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=dropout, adaln_zero=False)
-    options = training.TrainingOptions(**OPTIONS | RUNS[name] | changes)
-    return training.train(Path(folder) / name, BLOCKS, BLOCKS, config, options)
+    options = TrainingOptions(**OPTIONS | RUNS[name] | changes)
+    return train(Path(folder) / name, BLOCKS, BLOCKS, config, options)
 
 
 def weights(model):
     return torch.cat([part.detach().flatten() for part in model.parameters()])
 
 
-def _stop_once(rank):
-    """Let process ``rank`` send itself a signal in step 4."""
-    update = training._Loop._update
+def unmeasured(device, dtype):
+    """A rate of matrix products that takes no time to measure."""
+    return 1e9
 
-    def stops(self, step):
-        if step == 4 and self.accelerator.process_index == rank:
+
+def around_update(patch, wrapper):
+    """Let ``wrapper(loop, step, update)`` take each optimizer step; ``update()`` is the real one.
+
+    Args:
+        patch: a ``pytest.MonkeyPatch``, which takes it back.
+        wrapper: returns the step's loss.
+    """
+    update = TrainingLoop.update
+    patch.setattr(
+        TrainingLoop,
+        "update",
+        lambda loop, step: wrapper(loop, step, lambda: update(loop, step)),
+    )
+
+
+def before_step(patch, action):
+    """Call ``action(step)`` before each optimizer step."""
+
+    def wrapper(loop, step, update):
+        action(step)
+        return update()
+
+    around_update(patch, wrapper)
+
+
+def stop_process(rank):
+    """A wrapper for :func:`around_update`: process ``rank`` sends itself a signal in step 4."""
+
+    def wrapper(loop, step, update):
+        if step == 4 and loop.accelerator.process_index == rank:
             os.kill(os.getpid(), signal.SIGUSR1)
-        return update(self, step)
+        return update()
 
-    training._Loop._update = stops
-    return update
+    return wrapper
 
 
-def _main(folder, *names):
-    training.matmul_rate = lambda device, dtype: (
-        1e9
-    )  # not measured: that takes longer than these runs
+def refuse_writes(folder):
+    """Let everything fail that would change ``folder``."""
+
+    def hook(event, arguments):
+        if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(folder):
+            assert "w" not in (arguments[1] or "") and not arguments[2] & os.O_WRONLY, arguments
+        changes = event in ("os.rename", "os.mkdir", "os.remove")
+        assert not changes or folder not in str(arguments[0]), arguments
+
+    sys.addaudithook(hook)
+
+
+def main(folder, *names):
+    import pytest
+
+    devices.matmul_rate = unmeasured
     if os.environ.get("RANK", "0") != "0":
-
-        def no_writes(event, arguments):  # the first process alone may write
-            if (
-                event == "open"
-                and isinstance(arguments[0], str)
-                and arguments[0].startswith(folder)
-            ):
-                assert "w" not in (arguments[1] or "") and not arguments[2] & os.O_WRONLY, arguments
-            assert event not in ("os.rename", "os.mkdir", "os.remove") or folder not in str(
-                arguments[0]
-            ), arguments
-
-        sys.addaudithook(no_writes)
+        refuse_writes(folder)  # the first process alone may write
     for name in names:
         if name == "stopped":
-            update = _stop_once(rank=1)
-            try:
-                run(folder, name)
-            except training.Stopped as error:
-                assert "after step 5; the same call continues" in str(error), error
-            else:
-                raise AssertionError("the run was not stopped")
-            training._Loop._update = update
+            with pytest.MonkeyPatch.context() as patch:
+                around_update(patch, stop_process(rank=1))
+                with pytest.raises(Stopped, match="after step 5; the same call continues"):
+                    run(folder, name)
         result = run(folder, name)
         assert isinstance(result.log, pd.DataFrame)
     if torch.distributed.is_initialized():
@@ -101,4 +123,4 @@ def _main(folder, *names):
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    main(*sys.argv[1:])

@@ -1,5 +1,9 @@
-"""The sweep, killed again and again, ends in the tables of an undisturbed one: ``make test-faults``, some minutes."""
+"""The sweep, killed again and again, ends in the tables of an undisturbed one.
 
+``make test-faults`` runs it, which takes minutes.
+"""
+
+import contextlib
 import os
 import random
 import shutil
@@ -67,7 +71,17 @@ def start():
 
 
 def _sweep(folder):
-    command = [sys.executable, "runs/sweep.py", "faults", "--cores", "2", "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "uddm_lib",
+        "sweep",
+        "faults",
+        "--cores",
+        "2",
+        "--threads",
+        "1",
+    ]
     environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONWARNINGS": "default"}
     with open(folder / "output.txt", "a") as output:
         return subprocess.Popen(
@@ -82,7 +96,7 @@ def _sweep(folder):
 
 
 def kill(process):
-    """SIGKILL to the process group at once, then to the notebooks' kernels, which have groups of their own."""
+    """SIGKILL to the process group at once, then to the kernels, which have groups of their own."""
     listed = subprocess.run(
         ["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True
     ).stdout
@@ -94,10 +108,8 @@ def kill(process):
         family |= more
     os.killpg(process.pid, signal.SIGKILL)
     for pid in family - {process.pid}:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     process.wait()
 
 

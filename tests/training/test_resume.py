@@ -1,5 +1,6 @@
-"""A run that is stopped, killed or short of disk, then continued, ends as one that was never disturbed: bit by bit."""
+"""A run that was stopped, killed or short of disk ends, bit by bit, as an undisturbed one."""
 
+import contextlib
 import errno
 import os
 import random
@@ -14,32 +15,29 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers.training_runs import EXACT, run
-from uddm_lib import checkpoints
+from helpers.training_runs import EXACT, before_step, run, unmeasured
+from uddm_lib import checkpoints, devices
 from uddm_lib.results import read_table, write_table
-from uddm_lib.training import loop as training
+from uddm_lib.training import Stopped, TrainingLoop
 
 
 @pytest.fixture(autouse=True)
 def no_measurement(monkeypatch):
-    monkeypatch.setattr(training, "matmul_rate", lambda device, dtype: 1e9)
+    monkeypatch.setattr(devices, "matmul_rate", unmeasured)
 
 
 @pytest.fixture
 def ends(monkeypatch):
     """What runs ended with, by folder name: weights, averaged weights and the optimizer's state."""
-    found, loops = {}, training._Loop.run
+    states, run_loop = {}, TrainingLoop.run
 
     def keeps(self, *arguments):
-        rows = loops(self, *arguments)
-        slots = self.optimizer.state_dict()["state"].items()
-        average = {("average", name): value for name, value in self.average.state_dict().items()}
-        moments = {(i, name): value for i, slot in slots for name, value in slot.items()}
-        found[self.folder.parent.name] = self._network().state_dict() | average | moments
+        rows = run_loop(self, *arguments)
+        states[self.folder.parent.name] = self.state.tensors()
         return rows
 
-    monkeypatch.setattr(training._Loop, "run", keeps)
-    return found
+    monkeypatch.setattr(TrainingLoop, "run", keeps)
+    return states
 
 
 def same(first, second):
@@ -48,21 +46,9 @@ def same(first, second):
     )
 
 
-def before_step(monkeypatch, what):
-    """Call ``what(step)`` before each step."""
-    update = training._Loop._update
-
-    def both(self, step):
-        what(step)
-        return update(self, step)
-
-    monkeypatch.setattr(training._Loop, "_update", both)
-
-
 @pytest.mark.parametrize("name", ["dropout", "gaussian", "parts"])
 def test_a_run_stopped_after_any_step_ends_the_same(tmp_path, monkeypatch, ends, name):
     whole = run(tmp_path / "whole", name)
-    monkeypatch.setenv("UDDM_STOPPED", str(tmp_path / "mark"))
     number, handlers = (
         signal.SIGTERM,
         [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)],
@@ -77,13 +63,11 @@ def test_a_run_stopped_after_any_step_ends_the_same(tmp_path, monkeypatch, ends,
     before_step(monkeypatch, stops)
     for reached in range(2, 13, 2):
         with pytest.raises(
-            training.Stopped,
+            Stopped,
             match=f"after step {reached}; the same" if reached < 12 else "at its end",
         ):
             run(tmp_path / "stopped", name)
         assert handlers == [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGUSR1)]
-        assert (tmp_path / "mark").read_bytes() == b""
-        (tmp_path / "mark").unlink()
         number = signal.SIGUSR1 if number == signal.SIGTERM else signal.SIGTERM
     assert steps == list(range(12)) and not list((tmp_path / "stopped" / name).glob("*state*"))
     assert run(tmp_path / "stopped", name).log[EXACT].equals(whole.log[EXACT])
@@ -132,7 +116,7 @@ def test_a_run_killed_at_any_moment_ends_the_same(tmp_path, ends):
 
 @pytest.fixture
 def interrupted(tmp_path, monkeypatch):
-    """The folder of a run that ended in its tenth step, with checkpoints after steps 3 and 6 or 9."""
+    """The folder of a run that died in its tenth step; its checkpoints are of steps 6 and 9."""
 
     def dies(step):
         if step == 9:
@@ -221,18 +205,16 @@ def disk(tmp_path):
 
 def fill(disk):
     """Fill the disk; returns the file to delete."""
-    with open(disk / "filler", "wb", buffering=0) as file:
-        try:
-            while file.write(bytes(4096)):
-                pass
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+    with open(disk / "filler", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)):
+            pass
+    assert shutil.disk_usage(disk).free == 0
     return disk / "filler"
 
 
 @pytest.mark.parametrize("at", [6, 8])
 def test_a_full_disk_during_a_checkpoint_loses_nothing(tmp_path, monkeypatch, ends, disk, at):
-    """At the second checkpoint the error is the checkpoint's; in the run's last steps, the log's."""
+    """The second checkpoint fails; or, in the run's last steps, the log does."""
     whole = run(tmp_path / "whole", "plain", checkpoint_every=at // 2)
     with monkeypatch.context() as patch:
         before_step(patch, lambda step: step == at - 1 and fill(disk))

@@ -1,1 +1,1 @@
-"""The sweep: profiles, their jobs, and what they take."""
+"""The sweep: profiles, the notebooks they ask for, and how Snakemake runs them."""

@@ -1,16 +1,22 @@
-"""What the runs of a sweep cost, counted before they start: parameters, floating-point operations, bytes on disk.
+"""What runs cost, counted before they start: parameters, operations, bytes on disk.
 
-Operations are those of the matrix products (:attr:`~uddm_lib.model.UDDMConfig.forward_flops`). A *pass* is one sequence
-that goes forward through the network once. The numbers of passes are upper bounds: a stochastic step asks the network
-only about the sequences in which a token is not bound to stay. Not counted, since little beside the rest: validation
-and samples of notebook 02, the curriculum's soft input, text examples, the exact denoisers of the Markov corpus.
+Operations are the floating-point operations of the matrix products
+(:attr:`~uddm_lib.model.UDDMConfig.forward_flops`). A *pass* is one sequence that goes forward
+through the network once. The numbers of passes are upper bounds: a stochastic step asks the network
+only about the sequences in which a token may move. Little beside the rest, and not counted, are
+validation and samples of notebook 02, the curriculum's soft input, text examples, and the exact
+denoisers of the Markov corpus.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from uddm_lib.model import UDDM
+from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.sampling import time_grid, trajectory
 from uddm_lib.schedule import LogLinearSchedule
 
@@ -32,60 +38,73 @@ DEVICES = {  # vendors' peak rates of dense matrix products, TFLOPS: bfloat16, f
     "h100": (989, 67),
     "h200": (989, 67),
 }
-_ROW = {
+_ROW = {  # bytes of a row, measured on profile laptop
     "recovery": 70,
     "basins": 75,
     "sequence_entropy": 48,
     "token_entropy": 42,
-}  # bytes, measured on profile laptop
-_PAGES = 2_000_000  # the three notebooks of a run and their pages, likewise
+}
+_PAGES = 2_000_000  # bytes of a run's three notebooks and their pages, likewise
 _WEIGHT = 4  # bytes: models and states are stored in float32
 
 
-def parameter_count(config):
+def parameter_count(config: UDDMConfig) -> int:
     """Number of parameters of a :class:`~uddm_lib.model.UDDM`; no memory is taken for them."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in UDDM(config).parameters())
 
 
-def training_flops(config, steps, batch_size):
-    """Operations of training: backward takes twice as many as forward."""
+def training_flops(config: UDDMConfig, steps: int, batch_size: int) -> int:
+    """Operations of a training: backward takes twice as many as forward."""
     return 3 * config.forward_flops * config.length * batch_size * steps
 
 
-def probe_flops(config, passes):
+def probe_flops(config: UDDMConfig, passes: int) -> int:
     """Operations of ``passes`` sequences that go forward once."""
     return config.forward_flops * config.length * passes
 
 
-def recovery_passes(sequences, levels, steps, shares, greedy_steps, start_t):
-    """Passes of notebook 03, whose parameters these are: its training and test sequences and the random control."""
+def recovery_passes(
+    sequences: int,
+    levels: Sequence[float],
+    steps: int,
+    shares: Sequence[float],
+    greedy_steps: int,
+    start_t: float,
+) -> int:
+    """Passes of notebook 03, from its parameters: training and test sequences, random control."""
     stochastic = sum(len(time_grid(steps, level)) for level in levels)
     return _probed(sequences) * (stochastic + len(shares) * _greedy_calls(greedy_steps, start_t))
 
 
-def entropy_passes(sequences, generated, steps, outcome_t):
-    """Passes of notebook 04, whose parameters these are: restoration of train and test, generation, entropies."""
+def entropy_passes(sequences: int, generated: int, steps: int, outcome_t: float) -> int:
+    """Passes of notebook 04, from its parameters: restoration, generation, entropies."""
     restored = 2 * sequences * (len(time_grid(steps, outcome_t)) + 1)
     return restored + generated * len(time_grid(steps)) + 2 * sequences + generated
 
 
-def state_bytes(parameters):
+def state_bytes(parameters: int) -> int:
     """Size of a training's checkpoint: weights, their averages, two moments each."""
     return 4 * _WEIGHT * parameters
 
 
-def model_bytes(parameters):
+def model_bytes(parameters: int) -> int:
     """Size of a finished model."""
     return _WEIGHT * parameters
 
 
-def table_bytes(config, recovery, entropy, denoisers=1):
+def table_bytes(
+    config: UDDMConfig,
+    recovery: Mapping[str, Any],
+    entropy: Mapping[str, Any],
+    denoisers: int = 1,
+) -> int:
     """About how much a run's tables and executed notebooks take.
 
     Args:
         config: the model's configuration.
-        recovery, entropy: parameters of notebooks 03 and 04.
+        recovery: parameters of notebook 03.
+        entropy: parameters of notebook 04.
         denoisers: probed in each run: 1, or 3 where the source is known.
     """
     network = _probed(recovery["sequences"]) + 2 * (denoisers - 1) * recovery["sequences"]
@@ -99,15 +118,16 @@ def table_bytes(config, recovery, entropy, denoisers=1):
     return _PAGES + round(sum(_ROW[name] * count for name, count in rows.items()))
 
 
-def _probed(sequences):
+def _probed(sequences: int) -> int:
     return 2 * sequences + -(-sequences // 4)
 
 
 @lru_cache
-def _greedy_calls(steps, start_t):
-    """Steps of a greedy process at which the network is asked: those that provably change nothing are left out."""
+def _greedy_calls(steps: int, start_t: float) -> int:
+    """Steps of a greedy process at which the network is asked: those that may move a token."""
     counter = _Counter()
-    for _ in trajectory(counter, torch.zeros(1, 1, dtype=torch.int64), start_t, steps, greedy=True):
+    start = torch.zeros(1, 1, dtype=torch.int64)
+    for _ in trajectory(counter, start, start_t, steps, greedy=True):
         pass
     return counter.calls
 
@@ -117,9 +137,9 @@ class _Counter:
 
     vocab_size = 2
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.calls = 0
 
-    def denoise(self, z_t, sigma):
+    def denoise(self, z_t: Int[Tensor, "B L"], sigma: Any) -> Float[Tensor, "B L 2"]:
         self.calls += 1
         return torch.zeros(*z_t.shape, self.vocab_size)

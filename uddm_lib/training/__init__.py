@@ -1,7 +1,8 @@
-"""Training: the loop through Accelerate, its options, the batches it sees, and stopping on request."""
+"""Training through Accelerate: the loop, its options, its batches, and stopping on request."""
 
-from uddm_lib.training.loop import TrainingResult, train
+from uddm_lib.training.loop import TrainingLoop
 from uddm_lib.training.options import TrainingOptions
+from uddm_lib.training.run_folder import TrainingResult, identity, train
 from uddm_lib.training.stopping import Stopped
 
-__all__ = ["Stopped", "TrainingOptions", "TrainingResult", "train"]
+__all__ = ["Stopped", "TrainingLoop", "TrainingOptions", "TrainingResult", "identity", "train"]

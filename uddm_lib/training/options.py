@@ -1,38 +1,63 @@
-"""How to train: the options of :func:`uddm_lib.training.train`, checked."""
+"""The options of a training, checked."""
 
 import math
 from dataclasses import dataclass
 
+from uddm_lib._checks import integer
+
 __all__ = ["TrainingOptions"]
+
+_LEAST = {
+    "steps": 1,
+    "batch_size": 1,
+    "log_every": 1,
+    "checkpoint_every": 1,
+    "warmup_steps": 0,
+    "curriculum_steps": 0,
+    "seed": 0,
+    "micro_batch": 0,
+}
+_CHOICES = {
+    "t_sampling": ("uniform", "importance"),
+    "curriculum": ("none", "gaussian"),
+    "precision": ("fp32", "bf16"),
+    "lr_schedule": ("constant_with_warmup", "cosine", "linear"),
+}
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train; the defaults are the paper's (appendix A), but for the number of steps.
+    """How to train; the defaults are the paper's (appendix A), except for the number of steps.
 
     Args:
         steps: optimizer steps.
-        batch_size: global batch, in sequences, of all devices together.
-        micro_batch: sequences that a device takes at once, 0: its whole share of the batch. Fewer take less memory;
-            gradients are summed, so that without dropout the result is the same but for rounding.
+        batch_size: sequences in the global batch, of all devices together.
+        micro_batch: sequences that a device takes at once, 0: its whole share of the batch. Fewer
+            take less memory. Gradients are summed: without dropout the result is the same but for
+            rounding.
         learning_rate: peak rate of AdamW (betas 0.9, 0.999; eps 1e-8; no weight decay).
         warmup_steps: steps of linear warm-up.
-        lr_schedule: what follows the warm-up: ``constant_with_warmup`` (paper), ``cosine`` or ``linear`` (to zero).
+        lr_schedule: what follows the warm-up: ``constant_with_warmup`` (paper), ``cosine`` or
+            ``linear`` (to zero).
         gradient_clip: largest norm of the gradient.
         ema_decay: decay of the exponential moving average of the weights, in [0, 1).
-        t_min: times are drawn from [t_min, 1]. 1e-3 is the paper's; a larger one spends short runs on the times
-            that carry gradient.
-        t_sampling: ``uniform`` (the paper's), or ``importance``: times with a density of t^(-1/2) and weights that undo
-            it, for less variance of the loss and its gradient, which come from small times.
-        curriculum: ``none``, or ``gaussian``: begin with the soft inputs of the Duo paper (appendix B), the argmax of
-            whose Gaussian latents is uniform-state noise of a narrow range of levels.
+        t_min: times are drawn from [t_min, 1]. The paper's is 1e-3; a larger one spends short
+            runs on the times that carry gradient.
+        t_sampling: ``uniform`` (paper), or ``importance``: times with a density of t^(-1/2) and
+            weights that undo it. This lowers the variance of the loss and its gradient, which
+            comes from small times.
+        curriculum: ``none``, or ``gaussian``: begin with the soft inputs of the Duo paper
+            (appendix B). The argmax of its Gaussian latents is uniform-state noise of a narrow
+            range of levels.
         curriculum_steps: steps that the curriculum lasts.
-        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16 under autocast; where the device has no fast
-            ones, training stays in float32 and says so.
-        compile: compile the network with torch.compile; without a working compiler training runs eagerly and says so.
+        precision: ``fp32``, or ``bf16`` for matrix products in bfloat16 under autocast. Without
+            fast ones the training stays in float32 and says so.
+        compile: compile the network with torch.compile. Without a working compiler the training
+            runs eagerly and says so.
         seed: seed of everything random.
         log_every: steps between rows of the log.
-        checkpoint_every: least number of steps between checkpoints, which are made with a row of the log.
+        checkpoint_every: least number of steps between checkpoints, which are made with a row of
+            the log.
 
     Raises:
         ValueError: if an option is out of range; the message names it.
@@ -56,46 +81,25 @@ class TrainingOptions:
     checkpoint_every: int = 1000
     micro_batch: int = 0
 
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every"):
-            _require(
-                name,
-                getattr(self, name),
-                lambda v: isinstance(v, int) and v >= 1,
-                "a positive integer",
-            )
-        for name in ("warmup_steps", "curriculum_steps", "seed", "micro_batch"):
-            _require(
-                name,
-                getattr(self, name),
-                lambda v: isinstance(v, int) and v >= 0,
-                "an integer of at least 0",
-            )
-        for name in ("learning_rate", "gradient_clip"):
-            _require(name, getattr(self, name), lambda v: 0 < v < math.inf, "a positive number")
-        _require("ema_decay", self.ema_decay, lambda v: 0 <= v < 1, "in [0, 1)")
-        _require("t_min", self.t_min, lambda v: 0 < v < 1, "in (0, 1)")
-        _require(
-            "t_sampling",
-            self.t_sampling,
-            ("uniform", "importance").__contains__,
-            "one of uniform, importance",
-        )
-        _require(
-            "curriculum",
-            self.curriculum,
-            ("none", "gaussian").__contains__,
-            "one of none, gaussian",
-        )
-        _require("precision", self.precision, ("fp32", "bf16").__contains__, "one of fp32, bf16")
-        _require(
-            "lr_schedule",
-            self.lr_schedule,
-            ("constant_with_warmup", "cosine", "linear").__contains__,
-            "one of constant_with_warmup, cosine, linear",
-        )
+    def __post_init__(self) -> None:
+        for name, least in _LEAST.items():
+            integer(name, getattr(self, name), least)
+        _number("learning_rate", self.learning_rate, 0, math.inf, "a positive number")
+        _number("gradient_clip", self.gradient_clip, 0, math.inf, "a positive number")
+        _number("ema_decay", self.ema_decay, 0, 1, "in [0, 1)", or_equal=True)
+        _number("t_min", self.t_min, 0, 1, "in (0, 1)")
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(
+                    f"{name}={value!r} is not allowed; it must be one of {', '.join(choices)}"
+                )
 
 
-def _require(name, value, test, allowed):
-    if isinstance(value, bool) or not test(value):
+def _number(
+    name: str, value: object, above: float, below: float, allowed: str, or_equal: bool = False
+) -> None:
+    """Check that a number is between two bounds (or equal to the lower one)."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (above < value < below or (or_equal and value == above)):
         raise ValueError(f"{name}={value!r} is not allowed; it must be {allowed}")

@@ -1,10 +1,9 @@
-"""Stopping on request: a scheduler sends SIGTERM or SIGUSR1 some time before it takes the machine away."""
+"""Stopping on request: schedulers send SIGTERM or SIGUSR1 before they take a machine away."""
 
 import contextlib
-import os
 import signal
 import threading
-from pathlib import Path
+from collections.abc import Iterator
 
 __all__ = ["Stopped", "stop_requests"]
 
@@ -12,25 +11,18 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(
 
 
 class Stopped(RuntimeError):
-    """Work that ended early because a signal asked for it; the same call continues where it stopped.
-
-    The environment variable ``UDDM_STOPPED``, if set, names an empty file that tells other processes of it.
-    """
-
-    def __init__(self, message, announce=True):
-        super().__init__(message)
-        if announce and os.environ.get("UDDM_STOPPED"):
-            Path(os.environ["UDDM_STOPPED"]).touch()
+    """A signal asked to stop, and the work ended early; the same call continues it."""
 
 
 @contextlib.contextmanager
-def stop_requests():
-    """Collect SIGTERM and SIGUSR1, which else end the process, in the list that the ``with`` statement gives.
+def stop_requests() -> Iterator[list[int]]:
+    """Catch SIGTERM and SIGUSR1, which would end the process, in the list that it yields.
 
-    The handlers that were there return at its end. Outside the main thread, where Python allows no handlers, the
-    list stays empty.
+    The earlier handlers return at the end. Python allows handlers in the main thread only:
+    in other threads the list stays empty.
     """
-    received, before = [], {}
+    received: list[int] = []
+    before = {}
     try:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
@@ -38,6 +30,5 @@ def stop_requests():
         yield received
     finally:
         for number, handler in before.items():
-            signal.signal(
-                number, signal.SIG_DFL if handler is None else handler
-            )  # None: not from Python
+            # None stands for a handler that was not set from Python.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -1,9 +1,10 @@
-"""A real Slurm cluster on this machine: munged, slurmctld and one slurmd for every virtual node, on loopback.
+"""A real Slurm cluster on this machine, on loopback.
 
-    python tests/cluster/slurm.py sinfo        (runs a command on a cluster of its own)
+    python tests/helpers/slurm.py sinfo        (runs a command on a cluster of its own)
 
-All its files lie in one folder, and it needs no systemd and no root. The packages are slurmctld, slurmd, slurm-client
-and munge.
+It consists of munged, slurmctld and one slurmd for every virtual node. All its files lie in one
+folder, and it needs no systemd and no root. The packages are slurmctld, slurmd, slurm-client and
+munge.
 """
 
 import contextlib
@@ -22,8 +23,9 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 SYSTEM = os.pathsep.join(["/usr/sbin", "/sbin"])  # Debian's daemons, which a user's PATH may lack
 
-# KillWait: seconds from TERM to KILL. cred_expire: a requeued job waits that long before it starts again. MinJobAge:
-# squeue is asked about ended jobs, since there is no accounting. CR_Core with one CPU a node: one job at a time.
+# KillWait: seconds from TERM to KILL. cred_expire: a requeued job waits that long before it starts
+# again. MinJobAge: squeue is asked about ended jobs, since there is no accounting. CR_Core with one
+# CPU a node: one job at a time.
 CONF = """
 ClusterName=uddm
 SlurmctldHost={host}(127.0.0.1)
@@ -69,9 +71,10 @@ def missing():
 
 @contextlib.contextmanager
 def cluster(folder, nodes=2, kill_wait=10):
-    """Start a cluster whose files lie in ``folder``; yields the environment in which its commands are run.
+    """Start a cluster whose files lie in ``folder``; yields the environment of its commands.
 
-    Every node has one CPU and one (pretended) GPU. The path of ``folder`` must be short: it holds a Unix socket.
+    Every node has one CPU and one (pretended) GPU. The path of ``folder`` must be short: it holds a
+    Unix socket.
     """
     folder = Path(folder)
     conf, daemons = _configure(folder, nodes, kill_wait), []
@@ -121,7 +124,8 @@ def _configure(folder, nodes, kill_wait):
     (folder / "munge.key").chmod(0o600)
     host, ports = socket.gethostname(), _free_ports(1 + nodes)
     lines = [
-        f"NodeName=node{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=64000 Gres=gpu:1"
+        f"NodeName=node{i} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
+        "CPUs=1 RealMemory=64000 Gres=gpu:1"
         for i, port in enumerate(ports[1:], 1)
     ]
     conf = folder / "slurm.conf"
@@ -136,7 +140,7 @@ def _configure(folder, nodes, kill_wait):
         )
     )
     (folder / "gres.conf").write_text("Name=gpu File=/dev/null\n")
-    # Snakemake's job steps drop SLURM_CONF, which on a real cluster nobody needs: the file is in /etc/slurm.
+    # Snakemake's job steps drop SLURM_CONF. On a real cluster the file is in /etc/slurm.
     shim = folder / "bin" / "srun"
     shim.write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {_which("srun")} "$@"\n')
     shim.chmod(0o755)

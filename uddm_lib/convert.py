@@ -1,0 +1,93 @@
+"""The command ``convert``: turn a released checkpoint into a folder that this package loads."""
+
+import argparse
+from pathlib import Path
+
+_DESCRIPTION = """\
+Convert a checkpoint that the paper's authors released (a PyTorch Lightning .ckpt file) into a
+folder with config.json and model.safetensors, which this package loads. Nothing in the file is
+executed, so it need not be trusted; it is left as it is.
+"""
+_EXAMPLE = """\
+example:
+  python -m uddm_lib convert lm1b-small-1.0.ckpt models/small --tokenizer bert-base-uncased
+
+then, in Python:
+  from uddm_lib import checkpoints
+  model = checkpoints.load("models/small")
+"""
+
+
+def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command's parser to those of the command line."""
+    parser = commands.add_parser(
+        "convert",
+        help="turn a released .ckpt file into a folder that loads safely",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SRC.ckpt", type=Path, help="the file to read")
+    parser.add_argument(
+        "folder", metavar="DST", type=Path, help="the folder to write; new, or empty"
+    )
+    parser.add_argument(
+        "--weights",
+        choices=["ema", "raw"],
+        default="ema",
+        help="moving averages, which evaluate best (the default), or the last training step's",
+    )
+    parser.add_argument(
+        "--heads", type=int, metavar="N", help="attention heads, if the file does not say"
+    )
+    parser.add_argument(
+        "--length",
+        type=int,
+        metavar="L",
+        help="tokens a sequence; default: what the file says, or 128",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="NAME_OR_FOLDER",
+        help="a tokenizer to save beside the model: a Hugging Face name, or a folder",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Convert the file and say how to load the model; returns the exit status.
+
+    Raises:
+        OSError, ValueError: if the file cannot be read or the folder not be written; the message
+            names it.
+    """
+    source, folder = options.source, options.folder.resolve()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ValueError(
+            f"{options.folder} exists and is not an empty folder: name a new one, "
+            "nothing is replaced"
+        )
+
+    from uddm_lib import checkpoints, data  # late: --help should not wait for torch
+
+    model = checkpoints.load_released(source, options.weights, options.heads, options.length)
+    tokenizer = None
+    if options.tokenizer is not None:
+        tokenizer = data.load_tokenizer(options.tokenizer)
+        if len(tokenizer) > model.vocab_size:
+            raise ValueError(
+                f"the tokenizer {options.tokenizer} has {len(tokenizer)} tokens, "
+                f"more than the model's {model.vocab_size}: it is another model's"
+            )
+    checkpoints.save(folder, model, tokenizer)
+    config, size = model.config, sum(weight.numel() for weight in model.parameters())
+    print(
+        f"{source} ({options.weights} weights) -> {options.folder}\n"
+        f"{size:,} parameters: V={config.vocab_size}, L={config.length}, {config.n_blocks} blocks, "
+        f"{config.n_heads} heads, hidden size {config.hidden_size}\n"
+        "load it with:\n  from uddm_lib import checkpoints\n"
+        f"  model = checkpoints.load({str(options.folder)!r})"
+    )
+    if tokenizer is not None:
+        print(f"  tokenizer = checkpoints.load_tokenizer({str(options.folder)!r})")
+    return 0

@@ -1,0 +1,182 @@
+"""Execute one notebook of the sweep with Papermill and make its HTML page.
+
+The Snakefile's rules call it: ``python -m uddm_lib.sweep.execute --help``. The executed notebook
+gets its name only when all of it succeeded; a failed one is kept as ``<name>.failed.ipynb``.
+
+Exit status: 0, done; 1, failed; 75 (EX_TEMPFAIL of sysexits.h), stopped. It is stopped when a
+signal ended the training after a checkpoint; the same call continues. Under Slurm a stopped job
+first goes back into the queue, unless someone cancelled it.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from uddm_lib.results import atomic_write
+from uddm_lib.sweep import cluster, paths, status
+
+HEARTBEAT = 30.0  # seconds until a job first says how far it is; then twice as many
+EXIT_STATUS = {"done": 0, "failed": 1, "stopped": 75}
+
+
+class Outcome(NamedTuple):
+    """How an execution ended: ``done``, ``failed`` or ``stopped``, and what there is to say."""
+
+    state: str
+    message: str | None = None
+
+
+def main() -> int:
+    """Execute the notebook that the command line names; returns the exit status."""
+    options = _options()
+    root = paths.checkout()
+    target, folder = root / options.outputs[0], root / options.folder
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(options.threads)
+    progress = target.with_name(f".{target.stem}.progress.json")
+    os.environ["UDDM_PROGRESS"] = str(progress)
+    if "SLURM_JOB_ID" in os.environ:
+        # Slurm signals every process of a job. The training in the kernel answers for all, so this
+        # process ignores the signals. The kernel inherits that: KILL ends what cannot checkpoint.
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+    code = status.code_versions(folder, options.outputs[0], options.kind)
+    status.write_record(folder, options.outputs[0], options.kind, "running", code)
+    start, ended = time.time(), start_heartbeat(options.label, progress)
+    try:
+        outcome = _execute(root, options)
+    finally:
+        ended.set()
+        progress.unlink(missing_ok=True)
+    seconds, job = time.time() - start, None
+    if outcome.state == "stopped":
+        job = cluster.job_to_requeue()
+        where = f"Slurm job {job} goes back into the queue" if job else "the same command continues"
+        outcome = Outcome("stopped", f"  a checkpoint is kept; {where}")
+    status.write_record(
+        folder, options.outputs[0], options.kind, outcome.state, code, seconds, outcome.message
+    )
+    print(
+        status.ended_line(folder, options.label, outcome.state, seconds, outcome.message),
+        flush=True,
+    )
+    if job:  # last of all: it ends this process too
+        cluster.requeue(job)
+    return EXIT_STATUS[outcome.state]
+
+
+def start_heartbeat(label: str, progress: Path) -> threading.Event:
+    """Start a thread that says now and then how far the job is; the event that ends it.
+
+    Args:
+        label: the job's name on the screen.
+        progress: the file in which the notebook's progress bar keeps its state.
+    """
+    ended = threading.Event()
+
+    def beat() -> None:
+        pause = HEARTBEAT
+        while not ended.wait(pause):
+            pause = 2 * HEARTBEAT
+            try:
+                state = json.loads(progress.read_text())
+            except (OSError, ValueError):
+                continue  # no bar is up at the moment
+            left = state["seconds_left"]
+            print(
+                f"      {label}: {state['description']} {state['done']}/{state['total']}"
+                + (f", about {status.duration_in_words(left)}" if left else ""),
+                flush=True,
+            )
+
+    threading.Thread(target=beat, daemon=True).start()
+    return ended
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--notebook", required=True, help="the notebook, from the repository root")
+    parser.add_argument(
+        "--outputs",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="the executed notebook, then what it has to write, from the repository root",
+    )
+    parser.add_argument("--parameters", type=json.loads, default={}, help="its parameters, as JSON")
+    parser.add_argument("--folder", required=True, help="the profile's folder, with the status")
+    parser.add_argument(
+        "--kind", type=json.loads, default=[], help="[stage, corpus, size], as JSON"
+    )
+    parser.add_argument("--label", required=True, help="what the job is called on the screen")
+    parser.add_argument("--threads", type=int, default=1, help="of the notebook")
+    return parser.parse_args()
+
+
+def _execute(root: Path, options: argparse.Namespace) -> Outcome:
+    """Execute the notebook as the first of the outputs, with its HTML page."""
+    # jsonschema would build a grammar of international addresses, which takes seconds of every
+    # job. Notebooks have no such addresses, and None stands for "not installed".
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    import papermill  # type: ignore[import-untyped]  # it has no types
+    from nbconvert import HTMLExporter
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    target = root / options.outputs[0]
+    failed = target.with_name(f"{target.stem}.failed.ipynb")
+    failed.unlink(missing_ok=True)
+    running = target.with_name(f".{target.stem}.running.ipynb")
+    running.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        executed = papermill.execute_notebook(
+            root / options.notebook,
+            running,
+            parameters=options.parameters,
+            kernel_name="python3",
+            cwd=root,
+            progress_bar=False,
+            shutdown_kernel="immediate",  # PyTorch takes two seconds to exit
+        )
+        page, _ = HTMLExporter().from_notebook_node(executed, {"metadata": {"name": target.stem}})
+        atomic_write(target.with_suffix(".html"), page)
+        os.replace(running, target)
+    except Exception as error:
+        if getattr(error, "ename", "") == "Stopped":  # uddm_lib.training.Stopped, in the kernel
+            running.unlink(missing_ok=True)
+            return Outcome("stopped")
+        if running.exists():
+            os.replace(running, failed)
+        return Outcome("failed", _failure_message(options.notebook, error, failed, root))
+    missing = [name for name in options.outputs if not (root / name).exists()]
+    if missing:
+        message = f"  {options.notebook} ended without writing {', '.join(missing)}"
+        return Outcome("failed", message)
+    return Outcome("done")
+
+
+def _failure_message(notebook: str, error: Any, failed: Path, root: Path) -> str:
+    """What went wrong, for a person: notebook, cell, its first lines, the error, where to look."""
+    lines = [f"  {notebook}"]
+    if hasattr(error, "ename"):  # a cell raised it
+        source = error.source.strip().splitlines()
+        lines[0] += f", cell [{error.exec_count}], failed:"
+        lines += [f"    | {line}" for line in source[:6]]
+        lines += ["    | ..."] if len(source) > 6 else []
+        lines += [f"  {error.ename}: {textwrap.shorten(error.evalue, 600)}"]
+    else:  # a dead kernel, a full disk
+        lines += [f"  failed with {type(error).__name__}: {error}"]
+    if failed.exists():
+        lines += [f"  what was executed: {failed.relative_to(root)}"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""Where a profile's files are: names relative to the repository root, as Snakemake sees them."""
+
+from pathlib import Path
+
+from uddm_lib.results import repository_root
+
+PROFILES = "runs"
+SCHEMA = f"{PROFILES}/profile.schema.yaml"
+
+
+def checkout() -> Path:
+    """The repository root.
+
+    Raises:
+        FileNotFoundError: outside a checkout; the message says that the command needs one.
+    """
+    try:
+        return repository_root()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"this command needs a checkout of the repository, with its runs/: {error}"
+        ) from None
+
+
+def profile_file(profile: str) -> str:
+    """The YAML file of ``profile``."""
+    return f"{PROFILES}/{profile}.yaml"
+
+
+def profile_names(root: Path) -> list[str]:
+    """The profiles of the checkout ``root``."""
+    files = (root / PROFILES).glob("*.yaml")
+    return sorted(file.stem for file in files if not file.name.endswith(".schema.yaml"))
+
+
+def results_folder(profile: str) -> str:
+    """The folder of a profile's runs."""
+    return f"{PROFILES}/{profile}"
+
+
+def figures_folder(profile: str) -> str:
+    """The folder of a profile's figures."""
+    return f"paper_figures/{profile}"

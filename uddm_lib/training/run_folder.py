@@ -1,0 +1,151 @@
+"""Training of a UDDM (paper appendix A) into a run's folder, from which it can be resumed.
+
+What a step sees is a pure function of (seed, step) (:mod:`uddm_lib.training.batches`). A run that
+was killed and resumed therefore sees what it would have seen. ``accelerate launch`` or torchrun
+starts several processes, on one machine or on several with one file system. They split every
+batch; the first of them writes all files.
+
+The folder holds ``run.json`` (what identifies the run), ``model/`` (the averaged weights, with
+the tokenizer) and ``log.csv``: step, loss and validation NELBO in nats per token, learning rate,
+tokens per second, and model FLOPs utilization (MFU). MFU is the share of the device's rate of
+matrix products, which is measured and printed at the start. While the training runs,
+``state-<step>.safetensors`` are its last two checkpoints. A damaged one is named, and the one
+before it is used.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from accelerate import PartialState
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from uddm_lib import checkpoints
+from uddm_lib.data import check_blocks
+from uddm_lib.devices import default_device
+from uddm_lib.model import UDDM, UDDMConfig
+from uddm_lib.probes import validation_nelbo
+from uddm_lib.results import open_run, provenance, read_table, write_table
+from uddm_lib.training.loop import TrainingLoop
+from uddm_lib.training.options import TrainingOptions
+from uddm_lib.training.stopping import stop_requests
+
+__all__ = ["TrainingResult", "identity", "train"]
+
+_SHAPE = (
+    "vocab_size",
+    "length",
+    "hidden_size",
+    "cond_dim",
+    "n_blocks",
+    "n_heads",
+    "dropout",
+    "adaln_zero",
+)
+
+
+class TrainingResult(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        folder: the run's folder.
+        model: the averaged model in evaluation mode, on the device that trains.
+        log: a row per ``log_every`` steps.
+    """
+
+    folder: Path
+    model: UDDM
+    log: pd.DataFrame
+
+
+def identity(
+    blocks: Int[Tensor, "n L"], config: UDDMConfig, options: TrainingOptions
+) -> dict[str, Any]:
+    """What identifies a run in its ``run.json``: number of blocks, the model's shape, options."""
+    shape = {name: getattr(config, name) for name in _SHAPE}
+    values = {"blocks": len(blocks)} | shape | asdict(options)
+    del values["micro_batch"]  # a choice for the device at hand, not for the run
+    return values
+
+
+def train(
+    folder: str | Path,
+    blocks: Int[Tensor, "n L"],
+    test_blocks: Int[Tensor, "m M"],
+    config: UDDMConfig,
+    options: TrainingOptions,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    scored: Bool[Tensor, "L"] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    show_progress: bool = False,
+) -> TrainingResult:
+    """Train a UDDM; or resume, or just read, the run that ``folder`` holds.
+
+    In the main thread, SIGTERM and SIGUSR1 end it after the current step, with a checkpoint.
+
+    Args:
+        folder: the run's folder, absolute or relative to the repository's root.
+        blocks: training blocks.
+        test_blocks: held-out blocks for the validation NELBO.
+        config: shape of the model.
+        options: how to train.
+        tokenizer: saved with the model.
+        scored: positions that count in the validation NELBO.
+        parameters: anything else that identifies the run (corpus, n), for ``run.json``.
+        show_progress: show a progress bar.
+
+    Raises:
+        ValueError: if the folder holds a run of other parameters, or blocks don't fit the model.
+        FloatingPointError: if the loss is not finite; the last checkpoint stays.
+        OSError: naming the file, if a disk is full or read-only; existing checkpoints stay.
+        Stopped: after SIGTERM or SIGUSR1; the same call continues.
+    """
+    for name, part in (("blocks", blocks), ("test_blocks", test_blocks)):
+        _check_shape(name, part, config)
+    known = identity(blocks, config, options) | dict(parameters or {})
+    process = PartialState(cpu=default_device().type == "cpu")
+    with process.main_process_first():
+        folder = open_run(folder, known)
+        finished = (folder / "model").is_dir() and (folder / "log.csv").is_file()
+        if process.is_main_process:
+            checkpoints.remove_states(folder, unfinished=not finished)
+    if not finished:
+        with stop_requests() as requests:
+            loop = TrainingLoop(folder, blocks, config, options)
+            held_out = test_blocks.to(loop.device)
+            rows = loop.run(
+                lambda model: validation_nelbo(model, held_out, scored).mean().item(),
+                show_progress,
+                requests,
+            )
+            if process.is_main_process:
+                _write(loop, rows, known, tokenizer)
+            process.wait_for_everyone()
+            loop.stop_if(requests)
+    model = checkpoints.load(folder / "model", process.device)
+    return TrainingResult(folder, model, read_table(folder / "log.csv"))
+
+
+def _check_shape(name: str, blocks: Int[Tensor, "m M"], config: UDDMConfig) -> None:
+    check_blocks(blocks, config.vocab_size)
+    if blocks.shape[1] != config.length or not len(blocks):
+        raise ValueError(
+            f"{name} has shape {tuple(blocks.shape)}; the model takes (at least 1, {config.length})"
+        )
+
+
+def _write(
+    loop: TrainingLoop,
+    rows: list[dict[str, float]],
+    known: dict[str, Any],
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> None:
+    """Write the log and the model, then remove the checkpoints."""
+    source = provenance(known | {"computed_in": loop.computed_in}, loop.options.seed)
+    write_table(pd.DataFrame(rows), loop.folder / "log.csv", source)
+    checkpoints.save(loop.folder / "model", loop.state.average, tokenizer)
+    checkpoints.remove_states(loop.folder)

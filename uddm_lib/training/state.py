@@ -1,0 +1,87 @@
+"""What changes from step to step: weights, their moving average, optimizer, learning rate."""
+
+import copy
+
+import torch
+from torch import Tensor
+from transformers import get_scheduler
+
+from uddm_lib.model import UDDM
+from uddm_lib.training.options import TrainingOptions
+
+__all__ = ["TrainingState"]
+
+
+class TrainingState:
+    """A model that is trained, the moving average of its weights, the optimizer, its schedule.
+
+    Args:
+        model: the network, on the device that trains.
+        options: how to train.
+    """
+
+    def __init__(self, model: UDDM, options: TrainingOptions) -> None:
+        self.model = model
+        self.average = copy.deepcopy(model).requires_grad_(False).eval()
+        self.decay = options.ema_decay
+        fused = {"fused": True} if model.device.type in ("cpu", "cuda") else {}
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), options.learning_rate, weight_decay=0.0, **fused
+        )
+        self.schedule = get_scheduler(
+            options.lr_schedule, self.optimizer, options.warmup_steps, options.steps
+        )
+
+    @torch.no_grad()
+    def update_average(self, updates: int) -> None:
+        """Let the moving average follow the weights.
+
+        The first update copies the weights. After k updates the next one keeps
+        min(decay, (1 + k) / (10 + k)) of the average, the warm-up of the released code.
+
+        Args:
+            updates: number of updates so far. A count on the host: a device need not be waited for.
+        """
+        averages, weights = list(self.average.parameters()), list(self.model.parameters())
+        if updates == 0:
+            torch._foreach_copy_(averages, weights)
+        else:
+            decay = min(self.decay, (1 + updates) / (10 + updates))
+            torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors of the state, by names as ``model.head.weight``."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        return tensors | {
+            f"optimizer.{index}.{name}": value
+            for index, moments in self.optimizer.state_dict()["state"].items()
+            for name, value in moments.items()
+        }
+
+    def restore(self, tensors: dict[str, Tensor], schedule: dict) -> None:
+        """Take over the tensors and the schedule's ``state_dict`` of a checkpoint.
+
+        Raises:
+            ValueError: if they are another model's, or of another version of this package.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        for name, value in tensors.items():
+            part, key = name.split(".", 1)
+            parts[part][key] = value
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = value
+        try:
+            self.model.load_state_dict(parts["model"])
+            self.average.load_state_dict(parts["average"])
+        except RuntimeError as error:
+            raise ValueError(
+                "the training state is another model's or another version's; delete it to start "
+                f"again ({str(error).splitlines()[0]})"
+            ) from None
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        self.schedule.load_state_dict(schedule)
+        for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"]):
+            group["lr"] = rate
