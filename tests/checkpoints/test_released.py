@@ -197,6 +197,7 @@ def test_heads_that_contradict_the_file(path, contents):
     refused(path, r"inv_freq has the shape \(3,\), which fits no n_heads")
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("value", [0, -1, 2.0, "4", True, [4]])
 def test_heads_of_another_kind(saved, value):
     with pytest.raises(ValueError, match="n_heads=.* is not a positive integer"):

@@ -88,7 +88,7 @@ def _unpickle(data: bytes) -> object:
         # Two instructions would get past the unpickler: one fills a cache that all unpicklers
         # share, one can ask for gigabytes by a large memo index (picklers count from zero).
         for count, (instruction, argument, _) in enumerate(pickletools.genops(data)):
-            large = instruction.name.endswith("PUT") and argument > count
+            large = instruction.name.endswith("PUT") and (argument or 0) > count
             if instruction.name.startswith("EXT") or large:
                 raise ValueError(f"the instruction {instruction.name} {argument} has no place here")
         return _Unpickler(io.BytesIO(data)).load()

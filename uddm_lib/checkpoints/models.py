@@ -105,7 +105,9 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> UDDM:
         raise ValueError(
             f"{weights} can't be read as the model that {config_file.name} describes: {error}"
         ) from None
-    return model.to(device).eval()
+    model = model.eval()
+    model.to(device)  # type: ignore[arg-type]  # transformers wraps it without its own type
+    return model
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:

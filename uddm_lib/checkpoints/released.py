@@ -155,6 +155,8 @@ def _config(
     if length is None:
         length = _integer(stored, "length") or 128
     dropout = stored.get("dropout")
+    if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
+        dropout = 0.1
     return UDDMConfig(
         vocab_size=vocab_size,
         length=length,
@@ -163,7 +165,7 @@ def _config(
         n_heads=_heads(width, frequencies, _integer(stored, "n_heads"), n_heads),
         n_blocks=len({name.split(".")[1] for name in tensors if name.startswith("blocks.")}),
         mlp_ratio=inner // width,
-        dropout=dropout if type(dropout) in (int, float) and 0 <= dropout < 1 else 0.1,
+        dropout=dropout,
         frequency_embedding_size=features,
     )
 
