@@ -392,7 +392,7 @@ def test_the_training_objective_is_the_weighted_nelbo():
     z_t, x = torch.randint(3, (2, 4, 2), generator=seeded())
     alpha = torch.tensor([0.2, 0.4, 0.6, 0.8], dtype=torch.float64)
     scale = torch.tensor([1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
-    loss = Objective(model)(z_t, x, alpha, -0.999, scale, None)
+    loss = Objective(model)(z_t, x, alpha, torch.full_like(alpha, -0.999), scale, None)
     logits = model(z_t, -alpha.log().float()).logits
     expected = (scale[:, None] * nelbo(logits, z_t, x, alpha, -0.999)).sum()
     assert relative_gap(loss.detach(), expected.detach()) < 1e-6
