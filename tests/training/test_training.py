@@ -165,7 +165,7 @@ def test_without_a_compiler_training_is_eager_and_says_so(tmp_path, monkeypatch,
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what the compiler imports
-def test_a_compiled_run_is_the_eager_one(tmp_path):
+def test_a_compiled_run_is_the_eager_one(tmp_path, unchecked):  # a compiler would trace the checks
     if devices.compiled(torch.sin, torch.device("cpu")) is torch.sin:
         pytest.skip("no working compiler here")
     config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0)
