@@ -1,4 +1,4 @@
-"""The run-time type checker of the tests: beartype. An int is a float to it, as in PEP 484."""
+"""The run-time type checker of the tests: beartype, for which an int is a float (PEP 484)."""
 
 from beartype import BeartypeConf, beartype
 

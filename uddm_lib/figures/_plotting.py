@@ -13,8 +13,6 @@ import pandas as pd
 from cycler import cycler
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backend_bases import RendererBase
-from matplotlib.backends.backend_mixed import MixedModeRenderer
 from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -79,7 +77,7 @@ class Figure(matplotlib.figure.Figure):
     """
 
     @styled
-    def draw(self, renderer: RendererBase | MixedModeRenderer) -> None:
+    def draw(self, renderer: Any) -> None:  # RendererBase, or MixedModeRenderer, which is none
         super().draw(renderer)
 
 

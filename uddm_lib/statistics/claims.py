@@ -193,7 +193,8 @@ def _measurements(recovery: pd.DataFrame, entropy: pd.DataFrame, t: float) -> Me
     by_n = pivot(of_denoiser(entropy), ["n"], ["set"]).sort_index()
     if missing := {"train", "generated"} - set(by_n):
         raise ValueError(
-            f"the entropies have no set {', '.join(sorted(missing))}; they have {', '.join(map(str, by_n))}"
+            f"the entropies have no set {', '.join(sorted(missing))}; "
+            f"they have {', '.join(map(str, by_n))}"
         )
     return Measurements(gap, at_time(gap, t).set_index("n"), by_n)
 

@@ -195,7 +195,7 @@ def reverse_profile(table: pd.DataFrame) -> Figure:
         style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
         for axis, name in zip(axes[0], labels):
             axis.plot(rows["t"], rows[name], **style, markersize=3)
-        handles.append(legend_entry(denoiser, **style, markersize=3))
+        handles.append(legend_entry(str(denoiser), **style, markersize=3))
     for axis, label in zip(axes[0], labels.values()):
         axis.set(xlabel="diffusion time t", ylabel=label)
         axis.set_ylim(bottom=0)
