@@ -74,20 +74,20 @@ def side(loss, whole, bf16=False, vocab_size=VOCAB):
         model, (z_t, *rest) = problem(vocab_size)
         head = model.head
         sigma = -rest[1].log().float()
-        given = model.hidden(z_t, sigma).detach().requires_grad_()
+        states = model.hidden(z_t, sigma).detach().requires_grad_()
 
         def work():
             model.zero_grad()
-            given.grad = None
+            states.grad = None
             with torch.autocast(measure.DEVICE.type, torch.bfloat16, enabled=bf16):
-                hidden = model.hidden(z_t, sigma) if whole else given
+                hidden = model.hidden(z_t, sigma) if whole else states
                 value = loss(hidden, head.weight, head.bias, z_t, *rest)
             value.backward()
             return (
                 value.detach(),
                 head.weight.grad,
                 head.bias.grad,
-                *([] if whole else [given.grad]),
+                *([] if whole else [states.grad]),
             )
 
         return work
@@ -123,15 +123,15 @@ def agreement(_):
         value.backward()
         return value.detach(), *(leaf.grad for leaf in leaves)
 
-    exact, found = run(fused_loss, torch.float64), {}
+    exact, distances = run(fused_loss, torch.float64), {}
     for name, loss in (("published", plainly(published.nelbo)), ("fused", fused_loss)):
         for part, ours, theirs in zip(
             ("value", "hidden", "weight", "bias"), run(loss, torch.float32), exact
         ):
-            found[f"{name}, fp32, {part}, from float64"] = (
+            distances[f"{name}, fp32, {part}, from float64"] = (
                 (ours - theirs).norm() / theirs.norm()
             ).item()
-    return found
+    return distances
 
 
 if __name__ == "__main__":
