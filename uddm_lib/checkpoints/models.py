@@ -106,7 +106,7 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> UDDM:
             f"{weights} can't be read as the model that {config_file.name} describes: {error}"
         ) from None
     model = model.eval()
-    model.to(device)  # type: ignore[arg-type]  # transformers wraps it without its own type
+    model.to(device)
     return model
 
 

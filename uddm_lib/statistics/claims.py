@@ -36,11 +36,11 @@ class Measurements:
 
     def recovered(self, n: int, name: str) -> float:
         """Recovery of one set (``train``, ``test``) at the time of the claims."""
-        return self.recovery.loc[n, name]
+        return float(self.recovery[name].loc[n])
 
     def entropies(self, n: int) -> pd.Series:
         """Entropy of training and of generated sequences."""
-        return self.entropy.loc[n, ["train", "generated"]]
+        return self.entropy.loc[[n], ["train", "generated"]].iloc[0]
 
     def largest_separation(self) -> float:
         """Entropy of generated minus training sequences, at its largest in between."""
@@ -193,7 +193,8 @@ def _measurements(recovery: pd.DataFrame, entropy: pd.DataFrame, t: float) -> Me
     by_n = pivot(of_denoiser(entropy), ["n"], ["set"]).sort_index()
     if missing := {"train", "generated"} - set(by_n):
         raise ValueError(
-            f"the entropies have no set {', '.join(sorted(missing))}; they have {', '.join(by_n)}"
+            f"the entropies have no set {', '.join(sorted(missing))}; "
+            f"they have {', '.join(map(str, by_n))}"
         )
     return Measurements(gap, at_time(gap, t).set_index("n"), by_n)
 

@@ -75,13 +75,13 @@ def bootstrap(
         ValueError: if ``draws`` or ``level`` is out of range.
     """
     check_bootstrap(draws, level)
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    if not len(values):
+    numbers = np.asarray(values, dtype=float)
+    numbers = numbers[~np.isnan(numbers)]
+    if not len(numbers):
         return np.nan, np.nan, np.nan
-    means = bootstrap_means(values, draws, np.random.default_rng(seed))
+    means = bootstrap_means(numbers, draws, np.random.default_rng(seed))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(values.mean()), float(low), float(high)
+    return float(numbers.mean()), float(low), float(high)
 
 
 def check_bootstrap(draws: int, level: float) -> None:
