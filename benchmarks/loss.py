@@ -9,11 +9,12 @@ import measure
 import published
 import torch
 
-from uddm_lib.diffusion import _chunks, corrupt, fused_loss
+from uddm_lib.diffusion import corrupt, fused_loss
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.schedule import LogLinearSchedule
 
 BATCH, LENGTH, VOCAB = 512 if measure.GPU else 8, 128, 30_522
+PIECE = 8192 if measure.GPU else 128  # tokens whose logits exist at once, as in the loss
 
 
 @functools.cache
@@ -57,10 +58,10 @@ def products(bf16):
         total = torch.zeros_like(weight)
 
         def work():
-            for part in _chunks.pieces(hidden, VOCAB):
-                logits = hidden[part] @ weight.T
+            for part in hidden.split(PIECE):
+                logits = part @ weight.T
                 logits @ weight
-                total.addmm_(logits.T, hidden[part])
+                total.addmm_(logits.T, part)
 
         return work
 
@@ -74,20 +75,20 @@ def side(loss, whole, bf16=False, vocab_size=VOCAB):
         model, (z_t, *rest) = problem(vocab_size)
         head = model.head
         sigma = -rest[1].log().float()
-        given = model.hidden(z_t, sigma).detach().requires_grad_()
+        states = model.hidden(z_t, sigma).detach().requires_grad_()
 
         def work():
             model.zero_grad()
-            given.grad = None
+            states.grad = None
             with torch.autocast(measure.DEVICE.type, torch.bfloat16, enabled=bf16):
-                hidden = model.hidden(z_t, sigma) if whole else given
+                hidden = model.hidden(z_t, sigma) if whole else states
                 value = loss(hidden, head.weight, head.bias, z_t, *rest)
             value.backward()
             return (
                 value.detach(),
                 head.weight.grad,
                 head.bias.grad,
-                *([] if whole else [given.grad]),
+                *([] if whole else [states.grad]),
             )
 
         return work
@@ -123,15 +124,15 @@ def agreement(_):
         value.backward()
         return value.detach(), *(leaf.grad for leaf in leaves)
 
-    exact, found = run(fused_loss, torch.float64), {}
+    exact, distances = run(fused_loss, torch.float64), {}
     for name, loss in (("published", plainly(published.nelbo)), ("fused", fused_loss)):
         for part, ours, theirs in zip(
             ("value", "hidden", "weight", "bias"), run(loss, torch.float32), exact
         ):
-            found[f"{name}, fp32, {part}, from float64"] = (
+            distances[f"{name}, fp32, {part}, from float64"] = (
                 (ours - theirs).norm() / theirs.norm()
             ).item()
-    return found
+    return distances
 
 
 if __name__ == "__main__":

@@ -4,22 +4,12 @@ import pytest
 import torch
 
 from helpers.compare import gap
+from helpers.problems import Logits, seeded
 from uddm_lib import denoiser, diffusion
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.oracles import MarkovGeneralizer, Memorizer
 
 SIGMA = torch.tensor(0.4, dtype=torch.float64)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-class Logits:
-    """A network seen through its logits alone."""
-
-    def __init__(self, model):
-        self.denoise, self.vocab_size = model.denoise, model.vocab_size
 
 
 @pytest.fixture(scope="module")

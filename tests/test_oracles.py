@@ -1,4 +1,4 @@
-"""The exact denoisers against sums over all sequences; their entropy and NELBO."""
+"""The exact denoisers against sums over all sequences."""
 
 import math
 import subprocess
@@ -9,18 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from helpers.compare import chi_square, gap
-from uddm_lib.data import chain_entropy, load_corpus, markov_chain
+from helpers.compare import gap
+from helpers.problems import chain_law, seeded
+from uddm_lib.data import markov_chain
 from uddm_lib.oracles import UNDERFLOW, MarkovGeneralizer, Memorizer, inverse_temperature
-from uddm_lib.probes import conditional_entropy, token_recovery, validation_nelbo
-from uddm_lib.sampling import generate
 
 ALPHAS = [1e-3, 0.1, 0.5, 0.9, 0.999, 1 - 1e-5, 1 - 1e-8]
+
+
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def sigma_of(alpha):
@@ -42,13 +39,6 @@ def brute_force(sequences, law, z_t, alpha, vocab_size):
     return torch.stack(columns, -1).log_softmax(-1)
 
 
-def chain_law(initial, transition, length):
-    vocab_size = len(initial)
-    sequences = torch.cartesian_prod(*[torch.arange(vocab_size)] * length).view(-1, length)
-    steps = transition[sequences[:, :-1], sequences[:, 1:]].prod(1)
-    return sequences, initial[sequences[:, 0]] * steps
-
-
 @pytest.mark.parametrize("alpha", ALPHAS)
 @pytest.mark.parametrize("vocab_size, length, n", [(4, 3, 5), (50, 12, 300), (30_522, 16, 40)])
 def test_oracle_memorizer_is_the_sum_over_stored_sequences(alpha, vocab_size, length, n, worst):
@@ -58,21 +48,21 @@ def test_oracle_memorizer_is_the_sum_over_stored_sequences(alpha, vocab_size, le
     z_t = torch.cat([near, noise[4:]])
     expected = brute_force(stored, torch.full((n,), 1 / n), z_t, alpha, vocab_size)
     for dtype, bound in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
-        found = Memorizer(stored, vocab_size, dtype).denoise(
+        actual = Memorizer(stored, vocab_size, dtype).denoise(
             z_t, torch.tensor(sigma_of(alpha), dtype=torch.float64)
         )
-        assert found.dtype == dtype and torch.equal(found.isneginf(), expected.isneginf())
+        assert actual.dtype == dtype and torch.equal(actual.isneginf(), expected.isneginf())
         worst(
             f"memorizer, probabilities ({str(dtype)[6:]})",
             "sum over stored sequences",
-            gap(found.exp(), expected.exp()),
+            gap(actual.exp(), expected.exp()),
             bound,
         )
         finite = expected.isfinite()
         worst(
             f"memorizer, log-probabilities ({str(dtype)[6:]}), relative",
             "sum over stored sequences",
-            ((found[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(),
+            ((actual[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(),
             bound,
         )
 
@@ -91,11 +81,11 @@ def test_oracle_memorizer_at_small_sizes(data, vocab_size, length, alpha, worst)
     expected = brute_force(
         stored, torch.full((len(stored),), 1 / len(stored)), z_t, alpha, vocab_size
     )
-    found = Memorizer(stored, vocab_size, torch.float64).denoise(z_t, sigma_of(alpha))
+    actual = Memorizer(stored, vocab_size, torch.float64).denoise(z_t, sigma_of(alpha))
     worst(
         "memorizer, probabilities (float64)",
         "sum over stored sequences",
-        gap(found.exp(), expected.exp()),
+        gap(actual.exp(), expected.exp()),
         1e-9,
     )
 
@@ -110,20 +100,20 @@ def test_oracle_markov_is_the_sum_over_all_sequences(alpha, vocab_size, length, 
     z_t = sequences[torch.randperm(len(sequences), generator=seeded())[:64]]
     expected = brute_force(sequences, law, z_t, alpha, vocab_size)
     for dtype, bound in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
-        found = MarkovGeneralizer(initial, transition, dtype).denoise(z_t, sigma_of(alpha))
-        assert found.dtype == dtype
+        actual = MarkovGeneralizer(initial, transition, dtype).denoise(z_t, sigma_of(alpha))
+        assert actual.dtype == dtype
         worst(
             f"Markov generalizer, probabilities ({str(dtype)[6:]})",
             "sum over all sequences",
-            gap(found.exp(), expected.exp()),
+            gap(actual.exp(), expected.exp()),
             bound,
         )
-        finite = expected.isfinite() & found.isfinite()
+        finite = expected.isfinite() & actual.isfinite()
         assert torch.equal(finite, expected.isfinite())
         worst(
             f"Markov generalizer, log-probabilities ({str(dtype)[6:]}), relative",
             "sum over all sequences",
-            ((found[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(),
+            ((actual[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(),
             bound,
         )
 
@@ -138,15 +128,15 @@ def test_oracle_markov_survives_a_long_contradiction(worst):
     expected = brute_force(
         phases, torch.full((vocab_size,), 1 / vocab_size), z_t, alpha, vocab_size
     )
-    found = MarkovGeneralizer(torch.full((vocab_size,), 1 / 3), transition, torch.float64).denoise(
+    actual = MarkovGeneralizer(torch.full((vocab_size,), 1 / 3), transition, torch.float64).denoise(
         z_t, sigma_of(alpha)
     )
-    assert torch.equal(found.argmax(-1)[0], phases[1])
+    assert torch.equal(actual.argmax(-1)[0], phases[1])
     finite = expected.isfinite()
     worst(
         "Markov generalizer, log-probabilities (float64), relative",
         "sum over all sequences",
-        ((found[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(),
+        ((actual[finite] - expected[finite]).abs() / (1 + expected[finite].abs())).max(),
         1e-9,
     )
 
@@ -173,95 +163,6 @@ def test_oracle_inverse_temperature_is_the_log_odds_of_a_token():
     # At alpha = 1 - 1e-12, in float32 as for a network: beta = log(V 1e12) to single precision.
     sigma = torch.tensor(1e-12, dtype=torch.float32)
     assert inverse_temperature(sigma, 30_522).item() == pytest.approx(math.log(30_522e12), rel=1e-7)
-
-
-def test_oracle_markov_nelbo_is_the_sources_entropy_rate(worst):
-    corpus = load_corpus("markov")
-    x = corpus.train[:4_096]
-    values = validation_nelbo(MarkovGeneralizer(*markov_chain()), x, draws=4, t_min=1e-6)
-    standard_error = values.std().item() / len(x) ** 0.5
-    assert standard_error < 0.01 * corpus.entropy
-    worst(
-        "Markov generalizer, NELBO, in standard errors",
-        "entropy rate of the source, V = 32, L = 16",
-        abs(values.mean().item() - corpus.entropy) / standard_error,
-        4,
-    )
-
-
-def test_oracle_markov_entropy_is_the_sources(worst):
-    """At t -> 0 it is H(x^l | the rest) = H(x^l | x^(l-1), x^(l+1)): three neighboring states."""
-    vocab_size, length = 4, 5
-    initial, transition = markov_chain(vocab_size, 3)
-    oracle = MarkovGeneralizer(initial, transition, torch.float64)
-    sequences, law = chain_law(initial, transition, length)
-    found = (law[:, None] * conditional_entropy(oracle, sequences, t=1e-12)).sum(0)
-    full = chain_entropy(initial, transition, length)
-    # H(x^l | rest) = H(x) - H(rest): the entropy of the chain with position l summed out.
-    for position in range(length):
-        rest = law.view([vocab_size] * length).sum(position)
-        worst(
-            "Markov generalizer, conditional entropy (nats)",
-            "entropy of the source, enumerated",
-            abs(found[position].item() - (full - torch.special.entr(rest).sum().item())),
-            1e-9,
-        )
-
-
-def test_oracle_memorizers_entropy_vanishes_and_its_memory_is_perfect():
-    corpus = load_corpus("markov")
-    stored, unseen = corpus.train[:64], corpus.test[:64]
-    memory = Memorizer(stored, corpus.vocab_size)
-    assert conditional_entropy(memory, stored).sum(1).max() < 1e-3
-    table = token_recovery(memory, stored, [0.1, 0.25], steps=50)
-    assert table["recovered"].mean() > 0.99
-    assert token_recovery(memory, unseen, [0.25], steps=50)["recovered"].mean() < 0.2
-
-
-def test_oracle_memorizer_generates_what_it_stores():
-    stored = torch.unique(torch.randint(5, (20, 6), generator=seeded()), dim=0)
-    drawn = generate(Memorizer(stored, 5), 400, 6, steps=200, generator=seeded(1))
-    copies = (drawn[:, None] == stored).all(-1)
-    assert copies.any(1).double().mean() > 0.97
-    counts = copies.sum(0).double()
-    assert counts.min() > 0  # each is an attractor of its own
-
-
-def test_oracle_markov_generates_the_chain(worst):
-    """The whole reverse process, from noise, draws the source: 2e4 of 64 possible sequences."""
-    initial, transition = markov_chain(4, 3)
-    sequences, law = chain_law(initial, transition, 3)
-    drawn = generate(
-        MarkovGeneralizer(initial, transition),
-        20_000,
-        3,
-        steps=200,
-        generator=seeded(),
-        batch_size=20_000,
-        final_greedy=False,
-    )
-    counts = (drawn[:, None] == sequences).all(-1).sum(0)
-    # A step moves positions independently, so a few impossible sequences slip through.
-    worst(
-        "generated sequences, chi-square in standard deviations",
-        "law of the chain, 2e4 draws",
-        chi_square(counts, law, impossible=20),
-        3.7,
-    )
-
-
-def test_oracle_greedy_noise_removal_is_not_the_posteriors_mode():
-    """The leave-one-out prediction does not see the token itself, so its argmax may replace it."""
-    initial, transition = markov_chain(8, 2)
-    oracle = MarkovGeneralizer(initial, transition)
-    possible = [
-        (transition[drawn[:, :-1], drawn[:, 1:]] > 0).double().mean().item()
-        for drawn in (
-            generate(oracle, 400, 6, steps=200, generator=seeded(1), final_greedy=greedy)
-            for greedy in (False, True)
-        )
-    ]
-    assert possible[0] > 0.998 and possible[1] < 0.985
 
 
 MANY = """

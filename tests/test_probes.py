@@ -1,9 +1,13 @@
+"""Probes of denoisers whose answers are known."""
+
 import math
 
 import pytest
 import torch
 
+from helpers.compare import gap
 from uddm_lib import diffusion, metrics, probes
+from uddm_lib.oracles import Memorizer
 
 
 class Fixed:
@@ -92,8 +96,8 @@ def test_entropy_in_nats():
     law = [0.5, 0.25, 0.25]
     x = torch.randint(3, (5, 4), generator=torch.Generator().manual_seed(0))
     expected = -sum(p * math.log(p) for p in law)
-    found = probes.conditional_entropy(Fixed(law), x, batch_size=2)
-    torch.testing.assert_close(found, torch.full((5, 4), expected))
+    actual = probes.conditional_entropy(Fixed(law), x, batch_size=2)
+    torch.testing.assert_close(actual, torch.full((5, 4), expected))
     certain = probes.conditional_entropy(Fixed([1.0, 0.0, 0.0]), x)
     assert (certain == 0).all()
 
@@ -113,11 +117,11 @@ def test_validation_nelbo_of_an_exact_denoiser_is_the_entropy():
     x = torch.multinomial(
         law, 40_000, replacement=True, generator=torch.Generator().manual_seed(0)
     ).view(-1, 4)
-    found = probes.validation_nelbo(Fixed(law.tolist()), x, draws=2)
-    assert found.shape == (10_000,)
+    actual = probes.validation_nelbo(Fixed(law.tolist()), x, draws=2)
+    assert actual.shape == (10_000,)
     entropy = -(law * law.log()).sum().item()
-    error = found.std().item() / 100
-    assert found.mean().item() == pytest.approx(entropy, abs=3 * error)
+    error = actual.std().item() / 100
+    assert actual.mean().item() == pytest.approx(entropy, abs=3 * error)
     assert error < 0.05
 
 
@@ -178,3 +182,37 @@ def test_reverse_profile_starts_where_it_is_told():
     )
     assert table["t"].round(2).tolist() == [0.3, 0.2, 0.1, 0.0]
     assert table["gap"].min() > 0.999 and table["entropy"].max() < 1e-6
+
+
+def test_enumeration_of_recovery_by_hand(worst):
+    x = torch.tensor([[0, 1, 2, 3], [0, 1, 2, 3], [3, 3, 3, 3], [1, 1, 1, 1]])
+    z = torch.tensor([[0, 2, 1, 3], [1, 1, 2, 3], [3, 3, 3, 3], [0, 0, 0, 0]])
+    end = torch.tensor([[0, 1, 1, 0], [0, 1, 2, 3], [3, 3, 0, 3], [1, 1, 1, 2]])
+    table = metrics.recovery_rates(x, z, end)
+    expected = {
+        "corrupted": [2, 1, 0, 4],
+        "recovered": [1 / 2, 1, math.nan, 3 / 4],
+        "unstable": [1 / 2, 0, 1 / 4, math.nan],
+        "exact": [0, 1, 0, 0],
+    }
+    for name, values in expected.items():
+        actual, values = torch.tensor(table[name].tolist()).double(), torch.tensor(values).double()
+        assert (actual.isnan() == values.isnan()).all()
+        worst(
+            "recovery and unstable rates",
+            "hand count",
+            gap(actual.nan_to_num(-1), values.nan_to_num(-1)),
+            0,
+        )
+
+
+def test_enumeration_of_entropy_by_hand(worst):
+    """Two stored sequences that differ in one place: there one bit is open, elsewhere nothing."""
+    memory = Memorizer(torch.tensor([[0, 1, 2], [0, 3, 2]]), 4, torch.float64)
+    actual = probes.conditional_entropy(memory, torch.tensor([[0, 1, 2]]), t=1e-9)
+    worst(
+        "conditional entropy (nats)",
+        "hand count",
+        gap(actual, torch.tensor([[0, math.log(2), 0]])),
+        1e-8,
+    )

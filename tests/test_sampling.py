@@ -1,9 +1,12 @@
+"""The reverse process: its grid, its ends, what it asks of a denoiser."""
+
 import io
 
 import pytest
 import torch
 from tqdm.auto import tqdm
 
+from helpers.problems import Logits, network, seeded
 from uddm_lib import probes, sampling
 from uddm_lib.diffusion import reverse_step
 from uddm_lib.sampling import T_END, generate, restore, time_grid, trajectory
@@ -22,10 +25,6 @@ class Knows:
     def denoise(self, z_t, sigma):
         self.sigmas.append(float(sigma))
         return self.logits.expand(*z_t.shape, self.vocab_size)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def test_grid_runs_from_one_to_the_end_time():
@@ -122,3 +121,45 @@ def test_one_bar_counts_every_step_of_every_sequence(monkeypatch):
         == [55, 5 * (2 + 6 + 11), 2 * 55]
     )
     assert [disabled for _, disabled in bars] == [False, False, True]
+
+
+def test_sampling_of_a_network_follows_its_logits(worst):
+    """Whole generations, in which most sequences are left out of most calls of the network."""
+    model, n = network(), 20_000
+    counts = [
+        torch.bincount(
+            generate(
+                denoiser, n, 2, steps=10, generator=seeded(i), batch_size=n, final_greedy=False
+            )
+            @ torch.tensor([3, 1]),
+            minlength=9,
+        )
+        for i, denoiser in enumerate((model, Logits(model)))
+    ]
+    both = torch.stack(counts).double()
+    # Two samples: under one law (a - b)^2 / (a + b) sums to a chi-square.
+    statistic = ((both[0] - both[1]) ** 2 / both.sum(0)).sum().item()
+    worst(
+        "generation by a network, chi-square of two samples over 8",
+        "the same from its logits",
+        statistic / 8,
+        4,
+    )
+
+
+@pytest.mark.parametrize("start_t", [1.0, 0.3])
+def test_greedy_restoration_of_a_network_follows_its_logits(start_t):
+    model = network()
+    z_t = torch.randint(3, (50, 2), generator=seeded())
+    ends = [
+        restore(denoiser, z_t, start_t, steps=4, greedy=True) for denoiser in (model, Logits(model))
+    ]
+    assert torch.equal(*ends)
+
+
+def test_most_calls_of_the_network_are_spared():
+    model, counts = network(), []
+    hidden = model.hidden
+    model.hidden = lambda z_t, sigma: counts.append(len(z_t)) or hidden(z_t, sigma)
+    restore(model, torch.zeros(100, 2, dtype=torch.long), 0.5, steps=500, generator=seeded())
+    assert sum(counts) < 0.1 * 100 * 251 and counts[-1] == 100 and T_END < 1e-4

@@ -1,6 +1,7 @@
 """Checks of arguments, with errors that name the argument, its value and what is allowed."""
 
 import operator
+from typing import SupportsIndex
 
 import torch
 from jaxtyping import Int
@@ -51,9 +52,9 @@ def tokens(name: str, x: Int[Tensor, "..."], vocab_size: int) -> None:
 
 def _index(value: object) -> int | None:
     """``value`` as an int if it is an integer of any library, else None."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         return None
     try:
-        return operator.index(value)  # type: ignore[arg-type]  # whether it may is the question
-    except TypeError:
+        return operator.index(value)
+    except TypeError:  # a tensor that holds no integer
         return None

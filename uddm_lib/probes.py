@@ -43,9 +43,8 @@ def token_recovery(
 ) -> pd.DataFrame:
     """Token recovery rate (paper eq. (12)) of every sequence at several noise levels.
 
-    Stochastic (experiment 2): a level is the diffusion time t of both the corruption and the start
-    of the reverse process. Greedy (experiment 1): a level is the share of corrupted tokens, and the
-    process starts at ``start_t`` whatever the share.
+    Stochastic (experiment 2): a level is the time t of the corruption and of the reverse process's
+    start. Greedy (experiment 1): a level is the share of corrupted tokens.
 
     Args:
         denoiser: predicts the clean tokens.
@@ -53,17 +52,16 @@ def token_recovery(
         levels: times in (0, 1], or shares in [0, 1] if greedy.
         steps: intervals of the reverse grid over (0, 1].
         greedy: experiment 1 in place of experiment 2.
-        start_t: fixed start of the greedy process.
+        start_t: start of the greedy process, whatever the share.
         scored: mask of the positions that count; all by default.
-        seed: the corruption and the draws at a level depend on it and on the level's position
-            alone.
+        seed: the draws at a level depend on it and on the level's position alone.
         batch_size: sequences a call of the denoiser; see :func:`~uddm_lib.sampling.restore`.
         precision: of a network in the reverse process; see :func:`~uddm_lib.sampling.trajectory`.
         show_progress: show one progress bar over all levels, sequences and steps.
 
     Returns:
-        A table with a row per level and sequence: ``level, sequence, corrupted, recovered,
-        unstable, exact`` (see :func:`~uddm_lib.metrics.recovery_rates`).
+        A table with a row per level and sequence: ``level`` and the columns of
+        :func:`~uddm_lib.metrics.recovery_rates`.
 
     Raises:
         ValueError: if a level is out of range, before anything is computed.

@@ -6,12 +6,9 @@ import pytest
 import torch
 
 from helpers.compare import chi_square, gap
+from helpers.problems import seeded
 from uddm_lib.diffusion import corrupt, gaussian_latent, nelbo, posterior, reverse_step
 from uddm_lib.schedule import duality_alpha
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.mark.parametrize("alpha, kept", [(1.0, 1.0), (0.0, 0.2)])
@@ -45,12 +42,12 @@ def naive_nelbo(p, z, x, alpha, dalpha):
 def test_nelbo_is_equation_3(alpha):
     logits = torch.randn(9, 1, 4, generator=seeded(), dtype=torch.float64)
     z, x = torch.randint(4, (2, 9, 1), generator=seeded(1))
-    found = nelbo(logits, z, x, alpha, -0.999)[:, 0]
+    actual = nelbo(logits, z, x, alpha, -0.999)[:, 0]
     expected = torch.stack(
         [naive_nelbo(logits[i, 0].softmax(-1), z[i, 0], x[i, 0], alpha, -0.999) for i in range(9)]
     )
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-12)
-    assert (found >= 0).all()
+    torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-12)
+    assert (actual >= 0).all()
     in_float32 = nelbo(logits.float(), z, x, alpha, -0.999)[:, 0]
     assert in_float32.dtype == torch.float32
     torch.testing.assert_close(in_float32.double(), expected, rtol=1e-4, atol=1e-6)
@@ -107,12 +104,12 @@ def test_gaussian_latent_has_the_law_of_all_the_gaussians(worst):
     )
     dense = dense_latent(draws, vocab_size, gamma, seeded(1))
     # The shares of x, and of the largest others, in ten classes from 0 to 1.
-    for found, expected in (
+    for actual, expected in (
         (weights[:, 0, 0], dense[:, 1]),
         (weights[:, 0, 1], dense[:, [0, 2, 3, 4, 5]].amax(1)),
         (weights[:, 0, 2], dense[:, [0, 2, 3, 4, 5]].sort(1).values[:, -2]),
     ):
-        shares = [torch.histc(weight, 10, 0, 1) / draws for weight in (found, expected)]
+        shares = [torch.histc(weight, 10, 0, 1) / draws for weight in (actual, expected)]
         worst(
             "Gaussian latent, weights, shares in ten classes",
             "all V Gaussians, 1e5 draws",

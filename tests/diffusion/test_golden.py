@@ -38,8 +38,8 @@ class Answers:
 
 def test_golden_logits(golden, model, worst):
     with torch.no_grad():
-        found = model.denoise(golden["xt"], golden["sigma"])
-    worst("model, logits (float32)", REFERENCE, gap(found, golden["logits"]), 2e-5)
+        actual = model.denoise(golden["xt"], golden["sigma"])
+    worst("model, logits (float32)", REFERENCE, gap(actual, golden["logits"]), 2e-5)
 
 
 def test_golden_logits_of_a_soft_input(golden, model, worst):
@@ -87,18 +87,18 @@ CASES = [("", "nll", "nll_f64"), ("nll2.", "nll2.nll", "nll2.nll_f64")]
 def test_golden_nelbo(golden, worst, prefix, single, double):
     z_t, x, expected = golden["xt"], golden["x0"], golden[double]
     levels = [golden[f"{prefix}{name}"].double() for name in ("alpha_t", "dalpha_t")]
-    found = nelbo(golden["logits"].double(), z_t, x, *levels)
+    actual = nelbo(golden["logits"].double(), z_t, x, *levels)
     worst(
-        "NELBO in float64, relative", REFERENCE + " (float64)", relative_gap(found, expected), 1e-6
+        "NELBO in float64, relative", REFERENCE + " (float64)", relative_gap(actual, expected), 1e-6
     )
-    found = nelbo(golden["logits"], z_t, x, *levels)
+    actual = nelbo(golden["logits"], z_t, x, *levels)
     for row, same in [(row, same) for row in range(len(x)) for same in (True, False)]:
         part = (z_t[row] == x[row]) == same
         theirs = relative_gap(golden[single][row, part], expected[row, part])
         worst(
             "NELBO in float32, error over the reference's own",
             REFERENCE + " (float64), every alpha",
-            relative_gap(found[row, part], expected[row, part]) / theirs,
+            relative_gap(actual[row, part], expected[row, part]) / theirs,
             1.0,
         )
 
@@ -119,11 +119,11 @@ def test_golden_nelbo_gradient(golden, worst):
         relative_gap(nelbo_gradient(golden, torch.float64), expected, rows=True),
         1e-9,
     )
-    found = nelbo_gradient(golden, torch.float32)
+    actual = nelbo_gradient(golden, torch.float32)
     for row in range(len(expected)):
         ours, theirs = (
             relative_gap(gradient[[row]], expected[[row]], rows=True)
-            for gradient in (found, golden["grad_logits"])
+            for gradient in (actual, golden["grad_logits"])
         )
         worst(
             "NELBO gradient in float32, error over the reference's own",
@@ -141,11 +141,11 @@ def test_golden_gradients_of_the_weights(golden, model, worst):
         logits, golden["xt"], golden["x0"], golden["alpha_t"].double(), golden["dalpha_t"].double()
     )
     expected = golden["grad_mid.backbone.blocks.0.attn_qkv.weight"]
-    (found,) = torch.autograd.grad(loss[2].sum(), model.blocks[0].qkv.weight, retain_graph=True)
+    (actual,) = torch.autograd.grad(loss[2].sum(), model.blocks[0].qkv.weight, retain_graph=True)
     worst(
         "weight gradient at alpha = 0.5 (float32), relative",
         REFERENCE + " (float32)",
-        relative_gap(found[None], expected[None], rows=True),
+        relative_gap(actual[None], expected[None], rows=True),
         1e-5,
     )
     loss.sum().backward()
@@ -171,8 +171,8 @@ def test_golden_posterior_and_greedy_step(golden, worst, case):
         gap(posterior(log_p.exp(), z_t, alpha_s, alpha_t), probs),
         1e-12,
     )
-    found = reverse_step(log_p, z_t, alpha_s, alpha_t, greedy=True)
-    worst("greedy step, tokens that differ", REFERENCE, (found != argmax).sum(), 0)
+    actual = reverse_step(log_p, z_t, alpha_s, alpha_t, greedy=True)
+    worst("greedy step, tokens that differ", REFERENCE, (actual != argmax).sum(), 0)
 
 
 def test_golden_reverse_step_of_the_sampler(golden, model, worst):
@@ -186,11 +186,11 @@ def test_golden_reverse_step_of_the_sampler(golden, model, worst):
         gap(logits.double().softmax(-1), golden["sampler.p_x0"]),
         1e-5,
     )
-    found = posterior(logits.double().softmax(-1), golden["xt"], alpha_s, alpha_t)
+    actual = posterior(logits.double().softmax(-1), golden["xt"], alpha_s, alpha_t)
     worst(
         "posterior in a sampler step",
         REFERENCE + " (float32 alphas)",
-        gap(found, golden["sampler.probs"]),
+        gap(actual, golden["sampler.probs"]),
         2e-4,
     )
     greedy = reverse_step(logits, golden["xt"], alpha_s, alpha_t, greedy=True)
@@ -201,11 +201,11 @@ def test_golden_reverse_step_of_the_sampler(golden, model, worst):
 
 def test_golden_entropy(golden, worst):
     for dtype, bound in ((torch.float64, 1e-12), (torch.float32, 2e-6)):
-        found = conditional_entropy(Answers(golden["logits"].to(dtype)), golden["x0"])
+        actual = conditional_entropy(Answers(golden["logits"].to(dtype)), golden["x0"])
         worst(
             f"conditional entropy in {str(dtype)[6:]}",
             REFERENCE + " (float64)",
-            gap(found, golden["entropy_f64"]),
+            gap(actual, golden["entropy_f64"]),
             bound,
         )
 

@@ -3,18 +3,18 @@
 import torch
 
 
-def gap(found, expected):
+def gap(actual, expected):
     """Largest absolute difference, in float64."""
-    found, expected = torch.as_tensor(found).double(), torch.as_tensor(expected).double()
-    assert found.shape == expected.shape
-    return (found - expected).abs().max().item()
+    actual, expected = torch.as_tensor(actual).double(), torch.as_tensor(expected).double()
+    assert actual.shape == expected.shape
+    return (actual - expected).abs().max().item()
 
 
-def relative_gap(found, expected, rows=False):
+def relative_gap(actual, expected, rows=False):
     """Largest difference over the expected size; if ``rows``, over the largest entry of its row."""
-    found, expected = torch.as_tensor(found).double(), torch.as_tensor(expected).double()
-    assert found.shape == expected.shape
-    difference = (found - expected).abs()
+    actual, expected = torch.as_tensor(actual).double(), torch.as_tensor(expected).double()
+    assert actual.shape == expected.shape
+    difference = (actual - expected).abs()
     if rows:
         return (difference.flatten(1).amax(1) / expected.abs().flatten(1).amax(1)).max().item()
     return (difference / expected.abs()).max().item()

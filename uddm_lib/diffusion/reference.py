@@ -120,12 +120,10 @@ def nelbo(
         Nats per token, float64 for float64 logits, else float32.
 
     Raises:
-        ValueError: if ``alpha_t`` is not inside (0, 1): at its ends the integrand has no finite
-            value.
+        ValueError: if ``alpha_t`` is not inside (0, 1), where the integrand is finite.
     """
     alpha, dalpha = open_level(alpha_t, dalpha_t, x)
-    rest = 1 - alpha
-    vocab_size = logits.shape[-1]
+    rest, vocab_size = 1 - alpha, logits.shape[-1]
     log_p = logits.double().log_softmax(-1)
     ratio = vocab_size * alpha / rest
     sum_log = torch.log1p(ratio[..., None] * log_p.exp()).sum(-1)
