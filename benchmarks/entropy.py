@@ -1,4 +1,4 @@
-"""Conditional entropy of 64 sequences (paper eq. (13)), network included, against log-softmax and a sum over V."""
+"""Conditional entropy of 64 sequences, network included, against log-softmax and a sum over V."""
 
 import functools
 

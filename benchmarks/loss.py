@@ -1,4 +1,4 @@
-"""Loss, forward and backward: the whole model, and from hidden states, against the published formulation.
+"""Loss, forward and backward, of the whole model and from hidden states, against the published.
 
 The published side is float32. bf16: matrix products in bfloat16 under autocast.
 """
@@ -46,7 +46,7 @@ def compiled(*arguments):
 
 
 def products(bf16):
-    """The three matrix products of the loss and its gradients alone, some tokens at a time: what limits it."""
+    """The three matrix products of the loss and its gradients alone: what limits it."""
 
     def prepare():
         model, (z_t, _, alpha, _) = problem()

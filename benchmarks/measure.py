@@ -1,8 +1,9 @@
-"""Side by side timing, and peak memory of each side in its own process; results as JSON with the machine's description.
+"""Time side by side, and peak memory of each side in its own process; results as JSON.
 
-A benchmark is a script with groups of named sides, each a function that prepares a problem and returns the piece of
-work to repeat. Run plainly it measures all sides; ``--only GROUP/SIDE`` runs one and prints its extra memory. It runs
-on the GPU where there is one, at the paper's batch, else on the CPU; ``BENCH_DEVICE`` overrides.
+A benchmark is a script with groups of named sides. Each is a function that prepares a problem and
+returns the piece of work to repeat. Run plainly, it measures all sides; ``--only GROUP/SIDE`` runs
+one and prints its extra memory. It runs on a GPU if there is one, at the paper's batch, else on the
+CPU; ``BENCH_DEVICE`` overrides. The results describe the machine.
 """
 
 import argparse
@@ -27,7 +28,7 @@ GPU = DEVICE.type == "cuda"
 
 
 def alternating(works, repeats):
-    """Seconds of every piece of work, in turns, after one run of each that is not counted: {name: [seconds]}."""
+    """Seconds of each piece of work, in turns, after one run that is not counted."""
     for work in works.values():
         work()
     seconds = {name: [] for name in works}
@@ -48,10 +49,10 @@ def wait():
 
 
 def extra_mib(work):
-    """Memory that a piece of work needs for its duration, in MiB: its peak above what it leaves behind.
+    """Memory that a piece of work needs, in MiB: its peak above what it leaves behind.
 
-    The first run is not measured: it loads code, compiles, and leaves gradients. On a CPU (Linux) it is the process's
-    resident memory.
+    The first run is not measured: it loads code, compiles, and leaves gradients. On a CPU (Linux)
+    the memory is the resident memory of the process.
     """
     work()
     gc.collect()
@@ -110,10 +111,10 @@ def main(name, groups, about, facts=None):
 
     Args:
         name: of the benchmark.
-        groups: {group: {side: function that prepares the problem and returns the work}}; each group's first side is
-            what the others are compared to.
+        groups: {group: {side: function that prepares the problem and returns the work}}; the first
+            side of a group is what its others are compared to.
         about: sizes, for the record.
-        facts: further numbers for the record by name, given the rows: how far results are apart, rates.
+        facts: a function from the rows to further numbers by name, such as rates.
     """
     sides = {
         f"{group}/{side}": prepare
@@ -193,8 +194,8 @@ def show(record):
             group = row["group"]
             print(f"{group}\n  {'':{width}}  median s   least s    faster  extra MiB  of first")
         print(
-            f"  {row['side']:{width}}  {row['median_s']:8.3f}  {row['least_s']:8.3f}  {row['faster']:7.2f}x  "
-            f"{row['extra_mib']:9.0f}  {row['memory']:8.2f}"
+            f"  {row['side']:{width}}  {row['median_s']:8.3f}  {row['least_s']:8.3f}  "
+            f"{row['faster']:7.2f}x  {row['extra_mib']:9.0f}  {row['memory']:8.2f}"
         )
     for name, value in record["facts"].items():
         print(f"  {name}: {value:.3g}")

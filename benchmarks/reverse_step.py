@@ -1,8 +1,9 @@
-"""One stochastic reverse step, network included, against a float64 posterior over the vocabulary with Gumbel noise.
+"""One stochastic reverse step, network included, against a posterior over the vocabulary.
 
-Two steps: the last (every token depends on the prediction), and the middle one of 1,000 (the paper's grid), where most
-tokens stay whatever is predicted: their logits, and with ``trajectory`` the network's answer for sequences made of such
-tokens alone, are not computed.
+The published side draws from a float64 posterior with Gumbel noise. Two steps are measured: the
+last, where every token depends on the prediction, and the middle one of 1,000 (the paper's grid).
+There most tokens stay whatever is predicted, and their logits are not computed. With ``trajectory``
+the network is not even asked about sequences made of such tokens alone.
 """
 
 import functools
@@ -11,9 +12,10 @@ import measure
 import published
 import torch
 
-from uddm_lib.diffusion import fused_reverse_step
+from uddm_lib import denoiser
+from uddm_lib.diffusion import fused_reverse_step, reverse_weights
 from uddm_lib.model import UDDM, UDDMConfig
-from uddm_lib.sampling import _step, time_grid
+from uddm_lib.sampling import T_END, time_grid
 from uddm_lib.schedule import LogLinearSchedule
 
 BATCH, LENGTH, VOCAB = 512 if measure.GPU else 8, 128, 30_522
@@ -32,10 +34,10 @@ def problem():
 
 
 def levels(steps):
-    """(alpha_s, alpha_t, sigma_t) of the middle step of a grid; of the noise removal at its end without ``steps``."""
+    """(alpha_s, alpha_t, sigma_t) of the middle step of a grid; without ``steps`` of its end."""
     schedule = LogLinearSchedule()
     if steps is None:
-        return torch.ones((), dtype=torch.float64), schedule.alpha(1e-5), schedule.sigma(1e-5)
+        return torch.ones((), dtype=torch.float64), schedule.alpha(T_END), schedule.sigma(T_END)
     t, s = time_grid(steps)[steps // 2 : steps // 2 + 2]
     return schedule.alpha(s), schedule.alpha(t), schedule.sigma(t)
 
@@ -48,6 +50,11 @@ def fused(model, z_t, sigma, *rest):
     return fused_reverse_step(
         model.hidden(z_t, sigma), model.head.weight, model.head.bias, z_t, *rest
     )
+
+
+def trajectory(model, z_t, sigma, alpha_s, alpha_t, generator):
+    weights = reverse_weights(alpha_s, alpha_t).on(z_t.device)
+    return denoiser.step(model, z_t, sigma, weights, generator)
 
 
 def network(model, z_t, sigma, *rest):
@@ -75,8 +82,8 @@ def sides(steps):
         "published, fp32 and fp64": side(of_logits(published.reverse_step), steps),
         "fused, fp32": side(fused, steps),
         "fused, bf16": side(fused, steps, True),
-        "trajectory, fp32": side(_step, steps),
-        "trajectory, bf16": side(_step, steps, True),
+        "trajectory, fp32": side(trajectory, steps),
+        "trajectory, bf16": side(trajectory, steps, True),
         "network alone, fp32": side(network, steps),
         "network alone, bf16": side(network, steps, True),
     }

@@ -1,8 +1,9 @@
-"""The spread between trainings, which the figures' intervals don't contain: models of the laptop profile near the
-transition, trained from several seeds (of weights, batches and noise) on the same data. And by that spread, two
-versions of the code against each other.
+"""The spread between trainings, which the figures' intervals do not contain.
 
-    python benchmarks/seeds.py                   trains what results/seeds.csv lacks: some 20 minutes on one core
+Models of the laptop profile near the transition are trained on the same data from several seeds (of
+weights, batches and noise). By that spread two versions of the code are compared.
+
+    python benchmarks/seeds.py                   trains what results/seeds.csv lacks (20 minutes)
     python benchmarks/seeds.py --against FILE    holds it against the same table of another version
 """
 
@@ -17,11 +18,8 @@ from measure import RESULTS
 from scipy.stats import ttest_ind
 
 from uddm_lib import probes
-from uddm_lib.data import load_corpus, subset
-from uddm_lib.experiments import load_run
-from uddm_lib.model import UDDMConfig
+from uddm_lib.experiments import load_run, prepare, train_run
 from uddm_lib.results import provenance, read_table, write_table
-from uddm_lib.training import TrainingOptions, train
 
 RUNS = {
     ("markov", "pico", 128): 6,
@@ -36,28 +34,15 @@ PROFILE = Path(__file__).parents[1] / "runs" / "laptop.yaml"
 
 
 def rows(experiment, size, n, seed):
-    """Train one model and probe it: means over the sequences of each set, and their standard errors."""
+    """Train one model and probe it: means over the sequences of a set, and standard errors."""
     shape = {name: experiment[name] for name in ("corpus", "length", "vocab_size")}
-    corpus = load_corpus(*shape.values())
-    config = UDDMConfig.named(
-        size, corpus.vocab_size, corpus.length, dropout=0.0, adaln_zero=False
-    )  # as notebook 02
-    options = TrainingOptions(**experiment["training"], seed=seed)
-    recovery, asked = (
-        dict(experiment["recovery"]),
-        {**shape, "tokenizer": "", "corpus_seed": 1, "size": size, "n": n},
+    as_notebook_02 = {"dropout": 0.0, "adaln_zero": False}
+    recovery = dict(experiment["recovery"])
+    prepared = prepare(
+        {**shape, **as_notebook_02, **experiment["training"], "size": size, "n": n, "seed": seed}
     )
     with tempfile.TemporaryDirectory() as folder:
-        train(
-            f"{folder}/run",
-            subset(corpus, n),
-            corpus.test[:512],
-            config,
-            options,
-            corpus.tokenizer,
-            corpus.scored,
-            asked,
-        )
+        train_run(prepared, f"{folder}/run")
         run = load_run(f"{folder}/run")
     for name, x in run.sets(recovery.pop("sequences"), 1).items():
         if name == "random":
@@ -67,7 +52,7 @@ def rows(experiment, size, n, seed):
         values["entropy (nats)"] = pd.Series(
             probes.conditional_entropy(run.model, x)[:, run.scored].mean(1).tolist()
         )
-        for quantity, each in values.items():
+        for quantity, value in values.items():
             yield {
                 "corpus": shape["corpus"],
                 "size": size,
@@ -75,15 +60,16 @@ def rows(experiment, size, n, seed):
                 "seed": seed,
                 "set": name,
                 "quantity": quantity,
-                "mean": each.mean(),
-                "standard_error": each.sem(),
+                "mean": value.mean(),
+                "standard_error": value.sem(),
             }
 
 
 def complete():
     """Complete the table, training by training."""
     experiments = {
-        each["corpus"]: each for each in yaml.safe_load(PROFILE.read_text())["experiments"]
+        experiment["corpus"]: experiment
+        for experiment in yaml.safe_load(PROFILE.read_text())["experiments"]
     }
     table = (
         read_table(TABLE)
@@ -102,9 +88,8 @@ def complete():
 
 
 def spread(table):
-    """Of each quantity: mean and standard deviation over trainings, and the standard error over sequences of one."""
-    of = table.groupby(QUANTITY, sort=False)
-    return of.agg(
+    """Mean and standard deviation over trainings; standard error over the sequences of one."""
+    return table.groupby(QUANTITY, sort=False).agg(
         trainings=("seed", "size"),
         mean=("mean", "mean"),
         between_trainings=("mean", "std"),
@@ -113,11 +98,11 @@ def spread(table):
 
 
 def compare(table, other):
-    """Of each quantity: the difference of the means over trainings, and Welch's test of it."""
-    found, others = [], dict(list(other.groupby(QUANTITY)["mean"]))
+    """Differences of the means over trainings, each with Welch's test."""
+    comparisons, others = [], dict(list(other.groupby(QUANTITY)["mean"]))
     for key, mine in table.groupby(QUANTITY, sort=False)["mean"]:
         theirs = others[key]
-        found.append(
+        comparisons.append(
             [
                 *key,
                 mine.mean(),
@@ -126,9 +111,8 @@ def compare(table, other):
                 ttest_ind(mine, theirs, equal_var=False).pvalue,
             ]
         )
-    return pd.DataFrame(found, columns=[*QUANTITY, "here", "there", "difference", "p"]).set_index(
-        QUANTITY
-    )
+    columns = [*QUANTITY, "here", "there", "difference", "p"]
+    return pd.DataFrame(comparisons, columns=columns).set_index(QUANTITY)
 
 
 def main():
@@ -141,12 +125,13 @@ def main():
     table = complete()
     print(spread(table).round(3).to_string())
     if options.against:
-        found = compare(table, read_table(options.against))
-        print(found.round(3).to_string())
+        compared = compare(table, read_table(options.against))
+        print(compared.round(3).to_string())
         print(
-            f"{len(found)} comparisons: largest difference {found['difference'].abs().max():.3f}, smallest p "
-            f"{found['p'].min():.3f} (Bonferroni's bound for 5 %: {0.05 / len(found):.4f}); p < 0.05: "
-            f"{(found['p'] < 0.05).mean():.0%}"
+            f"{len(compared)} comparisons: largest difference "
+            f"{compared['difference'].abs().max():.3f}, smallest p {compared['p'].min():.3f} "
+            f"(Bonferroni's bound for 5 %: {0.05 / len(compared):.4f}); p < 0.05: "
+            f"{(compared['p'] < 0.05).mean():.0%}"
         )
 
 

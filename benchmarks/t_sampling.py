@@ -1,24 +1,41 @@
-"""Uniform against importance-sampled times of training: variance of the loss by time, of its estimate and gradient, and
-the held-out loss at equal steps. King James Bible, size nano.
+"""Uniform against importance-sampled times of training, on the King James Bible, size nano.
+
+Measured are the variance of the loss by time, that of its estimate and of its gradient, and the
+held-out loss at equal steps.
 """
 
+import itertools
 import json
 import tempfile
 
 import measure
 import torch
 
-from uddm_lib.data import load_corpus
 from uddm_lib.diffusion import corrupt, fused_loss, fused_nelbo
-from uddm_lib.experiments import load_run
-from uddm_lib.model import UDDMConfig
+from uddm_lib.experiments import load_run, prepare, train_run
 from uddm_lib.probes import validation_nelbo
 from uddm_lib.schedule import LogLinearSchedule
-from uddm_lib.training import TrainingOptions, train
 from uddm_lib.training.batches import sample_times
 
 SCHEDULE, T_MIN, BATCH = LogLinearSchedule(), 1e-3, 64
 STEPS, SEEDS = 1_000, (1, 2, 3)
+TRAINING = {
+    "corpus": "kjv",
+    "length": 64,
+    "vocab_size": 80,
+    "size": "nano",
+    "n": "all",
+    "dropout": 0.0,
+    "adaln_zero": False,
+    "steps": STEPS,
+    "batch_size": BATCH,
+    "learning_rate": 4e-3,
+    "warmup_steps": 100,
+    "ema_decay": 0.99,
+    "lr_schedule": "linear",
+    "t_min": T_MIN,
+    "precision": "bf16",
+}
 
 
 def hidden_states(model, x, t, generator):
@@ -37,9 +54,9 @@ def hidden_states(model, x, t, generator):
 
 
 def by_time(run, edges=(1e-3, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0), draws=2_048):
-    """Mean and standard deviation, over sequences, of the NELBO's integrand in nats per token, in bins of t."""
+    """Mean and deviation over sequences of the NELBO's integrand, nats per token, by bins of t."""
     generator, rows = torch.Generator().manual_seed(0), []
-    for low, high in zip(edges, edges[1:]):
+    for low, high in itertools.pairwise(edges):
         x = run.train[torch.randint(len(run.train), (draws,), generator=generator)]
         t = low + (high - low) * torch.rand(draws, generator=generator, dtype=torch.float64)
         with torch.no_grad():
@@ -51,7 +68,7 @@ def by_time(run, edges=(1e-3, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0), draws=2_048):
 
 
 def estimate(run, sampling, batches=100):
-    """Spread of a batch's loss (nats per token) and of its gradient (norm of the standard deviations)."""
+    """Spread of a batch's loss (nats per token) and gradient (norm of the deviations)."""
     generator, losses, gradients = torch.Generator().manual_seed(0), [], []
     for _ in range(batches):
         x = run.train[torch.randint(len(run.train), (BATCH,), generator=generator)]
@@ -70,36 +87,21 @@ def estimate(run, sampling, batches=100):
     }
 
 
-def at_equal_steps(sampling, corpus):
+def at_equal_steps(sampling):
     """Held-out NELBO (nats per token) after ``STEPS`` steps, for every seed."""
-    found = []
+    nelbos = []
     for seed in SEEDS:
-        options = TrainingOptions(
-            steps=STEPS,
-            batch_size=BATCH,
-            learning_rate=4e-3,
-            warmup_steps=100,
-            ema_decay=0.99,
-            lr_schedule="linear",
-            t_min=T_MIN,
-            t_sampling=sampling,
-            precision="bf16",
-            seed=seed,
-        )
-        config = UDDMConfig.named(
-            "nano", corpus.vocab_size, corpus.length, dropout=0.0, adaln_zero=False
-        )
+        experiment = prepare(TRAINING | {"t_sampling": sampling, "seed": seed})
         with tempfile.TemporaryDirectory() as folder:
-            model = train(
-                f"{folder}/run", corpus.train, corpus.test[:64], config, options
-            ).model.cpu()
-        found.append(validation_nelbo(model, corpus.test, corpus.scored, draws=4).mean().item())
-    return found
+            model = train_run(experiment, f"{folder}/run").model.cpu()
+        corpus = experiment.corpus
+        nelbos.append(validation_nelbo(model, corpus.test, corpus.scored, draws=4).mean().item())
+    return nelbos
 
 
 def main():
     torch.set_num_threads(1)
-    run, corpus = load_run("runs/pretrained/kjv-nano-nall", "cpu"), load_corpus("kjv", 64, 80)
+    run = load_run("runs/pretrained/kjv-nano-nall", "cpu")
     record = {
         "benchmark": "t_sampling",
         "about": f"kjv, nano, batch {BATCH}, {STEPS} steps, seeds {SEEDS}",
@@ -107,9 +109,7 @@ def main():
         "by_time": by_time(run),
     }
     for sampling in ("uniform", "importance"):
-        record[sampling] = estimate(run, sampling) | {
-            "held_out_nelbo": at_equal_steps(sampling, corpus)
-        }
+        record[sampling] = estimate(run, sampling) | {"held_out_nelbo": at_equal_steps(sampling)}
     measure.RESULTS.mkdir(exist_ok=True)
     (measure.RESULTS / "t_sampling.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record, indent=1))

@@ -1,4 +1,4 @@
-"""Optimizer steps (network, loss, gradients, AdamW, averaged weights) against the published formulation of the loss.
+"""Optimizer steps (network, loss, gradients, AdamW, average) against the published loss.
 
 The published side is the same loop with logits for all tokens and the loss from them.
 """
@@ -13,7 +13,7 @@ import torch
 
 from uddm_lib.devices import matmul_rate
 from uddm_lib.model import UDDMConfig
-from uddm_lib.training import TrainingOptions, _Loop
+from uddm_lib.training import TrainingLoop, TrainingOptions
 
 BATCH, LENGTH, VOCAB, STEPS = 512 if measure.GPU else 8, 128, 30_522, 4
 SIZES = ("tiny", "small") if measure.GPU else ("tiny",)
@@ -42,14 +42,14 @@ def side(size, precision, ours=True, compile=False):
             VOCAB, (4 * BATCH, LENGTH), generator=torch.Generator().manual_seed(1)
         )
         options = TrainingOptions(batch_size=BATCH, precision=precision, compile=compile)
-        loop = _Loop(Path(tempfile.mkdtemp()), blocks, config(size), options)
+        loop = TrainingLoop(Path(tempfile.mkdtemp()), blocks, config(size), options)
         if not ours:
-            loop.model = Published(loop.model.model)
+            loop.objective = Published(loop.state.model)
         steps = iter(range(10**6))
 
         def work():
             for _ in range(STEPS):
-                loop._update(next(steps))
+                loop.update(next(steps))
 
         return work
 

@@ -13,7 +13,6 @@ from helpers import lightning_files as files
 from helpers.command_line import error_line
 from uddm_lib import checkpoints
 from uddm_lib.__main__ import main
-from uddm_lib.checkpoints import models
 from uddm_lib.sweep import paths
 
 
@@ -113,7 +112,7 @@ def test_a_full_disk_is_one_line(tmp_path, source, capsys, monkeypatch, error):
     def full(*_, **__):
         raise error
 
-    monkeypatch.setattr(models, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     assert "No space left" in error_line(capsys, "convert", source, tmp_path / "model")
     assert list(tmp_path.iterdir()) == [source]
 

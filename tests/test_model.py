@@ -3,6 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModel
 
+from uddm_lib._layers import rotary_tables, rotate
 from uddm_lib.model import SIZES, UDDM, UDDMConfig
 
 
@@ -10,7 +11,7 @@ def small(**changes):
     return UDDMConfig.named("pico", vocab_size=11, length=6, **changes)
 
 
-def randomised(config, seed=0):
+def randomized(config, seed=0):
     """A model none of whose weights is zero."""
     torch.manual_seed(seed)
     model = UDDM(config).eval()
@@ -33,7 +34,7 @@ def test_a_new_model_predicts_uniformly_and_repeats_its_seed():
 
 
 def test_save_and_load_give_the_same_logits(tmp_path):
-    model = randomised(small())
+    model = randomized(small())
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
     again = AutoModel.from_pretrained(tmp_path).eval()
@@ -56,7 +57,7 @@ def test_zero_layers_stay_zero_when_a_checkpoint_lacks_them(tmp_path):
 
 
 def test_sigma_may_be_a_number_a_vector_or_a_column():
-    model = randomised(small())
+    model = randomized(small())
     z = torch.arange(6).repeat(2, 1)
     expected = model.denoise(z, torch.tensor([0.3, 0.3]))
     assert torch.equal(model.denoise(z, 0.3), expected)
@@ -65,7 +66,7 @@ def test_sigma_may_be_a_number_a_vector_or_a_column():
 
 
 def test_logits_are_the_head_of_the_hidden_states():
-    model = randomised(small())
+    model = randomized(small())
     z = torch.arange(6)[None]
     hidden = model.hidden(z, 0.3)
     assert hidden.shape == (1, 6, 32)
@@ -74,7 +75,7 @@ def test_logits_are_the_head_of_the_hidden_states():
 
 def test_attention_is_the_library_attention():
     """Our product form on CPU against torch's fused kernel."""
-    block = randomised(small()).blocks[0]
+    block = randomized(small()).blocks[0]
     h = torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0))
     ones, zeros = torch.ones(6, 8), torch.zeros(6, 8)
     q, k, v = block.qkv(h).view(2, 6, 3, 2, 16).permute(2, 0, 3, 1, 4)
@@ -86,15 +87,12 @@ def test_attention_is_the_library_attention():
 
 def test_positions_matter_only_relative_to_each_other():
     """Rotary attention: shifting all tokens in a window of pads shifts the attention's result."""
-    block = randomised(small()).blocks[0]
-    from uddm_lib.model import _rotary, _rotate
-
     h = torch.randn(1, 1, 8, 16, generator=torch.Generator().manual_seed(0))
     same = h[:, :, :1].expand(1, 1, 8, 16)
-    rotated = _rotate(same, _rotary(8, 16, h))[0, 0]
+    rotated = rotate(same, rotary_tables(8, 16, h.device))[0, 0]
     products = rotated @ rotated.T
     torch.testing.assert_close(products[0, 2], products[5, 7])
-    assert block.n_heads == 2
+    assert (products[0, 0] - products[0, 2]).abs() > 1e-2  # another distance, another product
 
 
 def test_named_sizes_of_the_paper_have_the_released_parameter_counts():
@@ -114,10 +112,11 @@ def test_named_sizes_of_the_paper_have_the_released_parameter_counts():
         ({"length": 0}, "length=0"),
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"n_blocks": 2.0}, "n_blocks=2.0"),
+        ({"n_heads": True}, "n_heads=True"),
         ({"frequency_embedding_size": 7}, "frequency_embedding_size=7"),
     ],
 )
-def test_bad_shapes_are_named(change, message):
+def test_bad_shapes_are_named(change, message, unchecked):
     with pytest.raises(ValueError, match=message):
         UDDMConfig(**change)
 
@@ -125,6 +124,21 @@ def test_bad_shapes_are_named(change, message):
 def test_unknown_size_lists_the_known_ones():
     with pytest.raises(ValueError, match="size='huge' is unknown.*" + ", ".join(SIZES)):
         UDDMConfig.named("huge", 10, 10)
+
+
+@pytest.mark.parametrize("name", ["attention_mask", "labels", "token_type_ids"])
+def test_arguments_that_the_model_does_not_know_are_refused(name):
+    x = torch.zeros(1, 6, dtype=torch.long)
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'"):
+        UDDM(small())(x, 0.1, **{name: torch.ones_like(x)})
+
+
+def test_return_dict_is_that_of_transformers():
+    model, x = randomized(small()), torch.zeros(1, 6, dtype=torch.long)
+    expected = model(x, 0.1).logits
+    assert torch.equal(model(x, 0.1, return_dict=True).logits, expected)
+    (logits,) = model(x, 0.1, return_dict=False)
+    assert torch.equal(logits, expected)
 
 
 def test_sequences_longer_than_the_model_are_refused():

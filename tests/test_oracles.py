@@ -1,4 +1,4 @@
-"""The exact denoisers against sums over all sequences, and their entropy and NELBO against the source's."""
+"""The exact denoisers against sums over all sequences; their entropy and NELBO."""
 
 import math
 import subprocess
@@ -28,7 +28,7 @@ def sigma_of(alpha):
 
 
 def brute_force(sequences, law, z_t, alpha, vocab_size):
-    """Leave-one-out log-probabilities (B, L, V): sums over sequences, one log-likelihood at a time, in float64."""
+    """Leave-one-out log-probabilities (B, L, V), summed over sequences in float64."""
     match = torch.tensor(
         [(1 - alpha) / vocab_size, alpha + (1 - alpha) / vocab_size], dtype=torch.float64
     ).log()
@@ -129,7 +129,7 @@ def test_oracle_markov_is_the_sum_over_all_sequences(alpha, vocab_size, length, 
 
 
 def test_oracle_markov_survives_a_long_contradiction(worst):
-    """A deterministic cycle, observed in one phase and then, for longer, in another: weights fall below e^-1000."""
+    """A cycle, observed in one phase and then longer in another: weights fall below e^-1000."""
     length, vocab_size, alpha = 200, 3, 1 - 1e-8
     transition = torch.eye(vocab_size, dtype=torch.float64).roll(1, 1)
     phases = (torch.arange(length) + torch.arange(vocab_size)[:, None]) % vocab_size
@@ -170,7 +170,7 @@ def test_oracle_inverse_temperature_is_the_log_odds_of_a_token():
     assert inverse_temperature(sigma_of(alpha), vocab_size).item() == pytest.approx(
         math.log(odds), rel=1e-14
     )
-    # At alpha = 1 - 1e-12, in float32 as a network would get it: beta = log(V 1e12) to single precision.
+    # At alpha = 1 - 1e-12, in float32 as for a network: beta = log(V 1e12) to single precision.
     sigma = torch.tensor(1e-12, dtype=torch.float32)
     assert inverse_temperature(sigma, 30_522).item() == pytest.approx(math.log(30_522e12), rel=1e-7)
 
@@ -190,7 +190,7 @@ def test_oracle_markov_nelbo_is_the_sources_entropy_rate(worst):
 
 
 def test_oracle_markov_entropy_is_the_sources(worst):
-    """At t -> 0 it is H(x^l | the rest) = H(x^l | x^(l-1), x^(l+1)), a sum over three neighbouring states."""
+    """At t -> 0 it is H(x^l | the rest) = H(x^l | x^(l-1), x^(l+1)): three neighboring states."""
     vocab_size, length = 4, 5
     initial, transition = markov_chain(vocab_size, 3)
     oracle = MarkovGeneralizer(initial, transition, torch.float64)
@@ -228,7 +228,7 @@ def test_oracle_memorizer_generates_what_it_stores():
 
 
 def test_oracle_markov_generates_the_chain(worst):
-    """The whole reverse process, from noise, draws the source: 2e4 sequences of 64 possible ones, chi-square."""
+    """The whole reverse process, from noise, draws the source: 2e4 of 64 possible sequences."""
     initial, transition = markov_chain(4, 3)
     sequences, law = chain_law(initial, transition, 3)
     drawn = generate(
@@ -241,7 +241,7 @@ def test_oracle_markov_generates_the_chain(worst):
         final_greedy=False,
     )
     counts = (drawn[:, None] == sequences).all(-1).sum(0)
-    # A step moves positions independently of each other, so a few impossible sequences slip through.
+    # A step moves positions independently, so a few impossible sequences slip through.
     worst(
         "generated sequences, chi-square in standard deviations",
         "law of the chain, 2e4 draws",
@@ -251,7 +251,7 @@ def test_oracle_markov_generates_the_chain(worst):
 
 
 def test_oracle_greedy_noise_removal_is_not_the_posteriors_mode():
-    """The leave-one-out prediction does not see the token that stands there, so its argmax may replace a right one."""
+    """The leave-one-out prediction does not see the token itself, so its argmax may replace it."""
     initial, transition = markov_chain(8, 2)
     oracle = MarkovGeneralizer(initial, transition)
     possible = [
@@ -327,7 +327,7 @@ def test_oracle_memorizer_holds_100_000_sequences_of_length_128():
         ),
     ],
 )
-def test_oracle_bad_input_is_named(build, message):
+def test_oracle_bad_input_is_named(build, message, unchecked):
     with pytest.raises(ValueError, match=message):
         build()
 

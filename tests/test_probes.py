@@ -26,6 +26,13 @@ class Copies:
         return 60.0 * torch.nn.functional.one_hot(z_t, self.vocab_size).float()
 
 
+class Unable(Copies):
+    """A denoiser that must not be asked anything."""
+
+    def denoise(self, z_t, sigma):
+        raise AssertionError
+
+
 class Knows(Copies):
     """A denoiser that predicts token 3 everywhere."""
 
@@ -101,7 +108,7 @@ def test_outcomes_name_every_token():
 
 
 def test_validation_nelbo_of_an_exact_denoiser_is_the_entropy():
-    """Independent tokens: the law itself is the leave-one-out conditional, so the bound is the entropy."""
+    """Of independent tokens the law is the leave-one-out conditional, and the bound the entropy."""
     law = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
     x = torch.multinomial(
         law, 40_000, replacement=True, generator=torch.Generator().manual_seed(0)
@@ -135,9 +142,9 @@ def test_bad_levels_are_named():
     with pytest.raises(ValueError, match=r"t=0 is outside \(0, 1\]"):
         probes.conditional_entropy(Copies(), x, t=0.0)
     with pytest.raises(ValueError, match="t=1.5"):
-        probes.token_recovery(None, x, [0.1, 1.5])  # before the denoiser is asked anything
+        probes.token_recovery(Unable(), x, [0.1, 1.5])
     with pytest.raises(ValueError, match="share=1.5"):
-        probes.token_recovery(None, x, [0.1, 1.5], greedy=True)
+        probes.token_recovery(Unable(), x, [0.1, 1.5], greedy=True)
     with pytest.raises(ValueError, match="token ids from 0 to 9; allowed are 0 to 5"):
         probes.conditional_entropy(Copies(), torch.tensor([[0, 9]]))
 

@@ -2,10 +2,12 @@ import io
 
 import pytest
 import torch
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from uddm_lib import probes, sampling
+from uddm_lib.diffusion import reverse_step
 from uddm_lib.sampling import T_END, generate, restore, time_grid, trajectory
+from uddm_lib.schedule import LogLinearSchedule
 
 
 class Knows:
@@ -66,15 +68,12 @@ def test_trajectory_starts_at_the_nearest_grid_time():
 
 
 def test_greedy_skips_only_steps_that_cannot_change_anything():
-    """On a fine grid the greedy step keeps every token until the very end, whatever is predicted."""
+    """On a fine grid a greedy step keeps every token until the very end, whatever is predicted."""
     target = torch.tensor([1, 2, 3])
     z = torch.zeros(4, 3, dtype=torch.long)
     fast = Knows(target)
     states = list(trajectory(fast, z, 1.0, steps=200, greedy=True))
     assert len(states) == 202 and len(fast.sigmas) < 5
-    from uddm_lib.diffusion import reverse_step
-    from uddm_lib.schedule import LogLinearSchedule
-
     schedule, times, slow = LogLinearSchedule(), time_grid(200), z
     for t, s, (_, state) in zip(times[:-1], times[1:], states[1:]):
         logits = Knows(target).denoise(slow, schedule.sigma(t))
@@ -102,7 +101,7 @@ def test_generate_refuses_no_sequences():
 
 
 def test_one_bar_counts_every_step_of_every_sequence(monkeypatch):
-    """Over batches that do not divide the sequences, over levels, and over steps that are skipped."""
+    """Over batches that don't divide the sequences, over levels, and over skipped steps."""
     bars = []
 
     class Bar(tqdm):

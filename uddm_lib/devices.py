@@ -4,7 +4,7 @@ import functools
 import statistics
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 
@@ -64,7 +64,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     elif device.type == "cpu":
-        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        capabilities: dict = getattr(torch.cpu, "get_capabilities", dict)()
         fast = any(capabilities.get(name, False) for name in _BF16_INSTRUCTIONS)
     else:
         fast = False
@@ -95,4 +95,4 @@ def compiled(function: _Function, device: torch.device) -> _Function:
             flush=True,
         )
         return function
-    return torch.compile(function)
+    return cast(_Function, torch.compile(function))

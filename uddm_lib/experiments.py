@@ -176,9 +176,9 @@ class TrainedRun(NamedTuple):
         denoisers: dict[str, UDDM | Memorizer | MarkovGeneralizer] = {"network": self.model}
         if self.parameters["corpus"] == "markov":
             vocab_size, device = self.model.vocab_size, self.model.device
-            chain = markov_chain(vocab_size, seed=self.parameters["corpus_seed"])
+            initial, transition = markov_chain(vocab_size, seed=self.parameters["corpus_seed"])
             denoisers["memorizer"] = Memorizer(self.train.to(device), vocab_size)
-            denoisers["generalizer"] = MarkovGeneralizer(*(part.to(device) for part in chain))
+            denoisers["generalizer"] = MarkovGeneralizer(initial.to(device), transition.to(device))
         return denoisers
 
     def sets(self, sequences: int, seed: int = 1) -> dict[str, Int[Tensor, "_ L"]]:

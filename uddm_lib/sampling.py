@@ -1,226 +1,262 @@
 """The reverse process from any start: generation, restoration, and the trajectory in between.
 
-Everything here takes a *denoiser*: an object with ``denoise(z_t, sigma) -> logits (B, L, V)`` and a
-``vocab_size``. The trained network is one; exact solutions of known sources are others. A denoiser that has
-``hidden(z_t, sigma) -> (B, L, D)`` and ``head``, the linear layer that makes logits of it, is sampled from without
-(B, L, V) tensors, and only asked about the sequences whose next state depends on it; ``precision="bf16"`` lets such a
-network take matrix products in bfloat16, where the device has fast ones.
+Everything here takes a denoiser (see :mod:`uddm_lib.denoiser`): the trained network, or an exact
+solution of a known source. ``precision="bf16"`` lets a network take matrix products in bfloat16,
+where the device has fast ones.
 """
 
-import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from tqdm.auto import tqdm
 
+from uddm_lib import _checks
+from uddm_lib.denoiser import Denoiser, mode, step
 from uddm_lib.devices import has_fast_bf16
-from uddm_lib.diffusion import fused_reverse_step, most_probable, reverse_step, undecided
+from uddm_lib.diffusion import ReverseWeights, reverse_weights
 from uddm_lib.schedule import LogLinearSchedule
 
-__all__ = ["T_END", "generate", "has_head", "restore", "time_grid", "trajectory"]
+__all__ = [
+    "T_END",
+    "ReverseProcess",
+    "generate",
+    "restore",
+    "reverse_process",
+    "time_grid",
+    "trajectory",
+]
 
 T_END = 1e-5
 
 
-def time_grid(steps, start_t=1.0):
-    """Times of the reverse loop: those of linspace(1, 1e-5, steps + 1) from the one nearest to ``start_t`` on, float64.
+def time_grid(steps: int, start_t: float = 1.0) -> Float[Tensor, " T"]:
+    """Times of the reverse loop, float64, from the one nearest to ``start_t`` on.
 
-    The grid is that of the released code; the noise-removal step comes after its last time.
+    The grid is that of the released code, linspace(1, 1e-5, steps + 1). The noise-removal step
+    comes after its last time.
 
     Raises:
         ValueError: if ``steps`` is not a positive integer, or ``start_t`` outside (0, 1].
     """
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps={steps!r} is not a positive integer")
+    steps = _checks.positive_integer("steps", steps)
     if not 0 < start_t <= 1:
         raise ValueError(f"start_t={start_t!r} is outside (0, 1]")
     times = torch.linspace(1, T_END, steps + 1, dtype=torch.float64)
     return times[(times - start_t).abs().argmin() :]
 
 
-@torch.inference_mode()
-def trajectory(
-    denoiser,
-    z_t,
-    start_t=1.0,
-    steps=1000,
-    greedy=False,
-    final_greedy=None,
-    generator=None,
-    schedule=None,
-    precision="fp32",
-):
-    """Yield (t, z_t) along the reverse process, from the grid time nearest to ``start_t`` down to the clean end.
+@dataclass(frozen=True)
+class ReverseProcess:
+    """A reverse process, checked once by :func:`reverse_process` and run on any number of batches.
 
-    The grid ends at t = 1e-5; one noise-removal step follows: a draw from the posterior at alpha_s = 1, or,
-    when greedy, the argmax of the prediction. The last pair yielded has t = 0.
+    Its grid has T times, from the start to 1e-5. One noise-removal step follows, so it takes T
+    steps, which ``len`` tells.
 
-    In the greedy process a token moves only if (alpha_s - alpha_t) (p_top - p[z_t]) exceeds
-    alpha_t (1 - alpha_s) / alpha_s + V alpha_t p[z_t]. On a fine grid no prediction can reach that except at
-    the very end, so steps that provably change nothing are taken without asking the denoiser.
+    Attributes:
+        times: of the grid, float64.
+        sigmas: noise levels at these times, on the device of the tokens.
+        weights: of the step that follows each time, likewise.
+        active: whether that step can change anything.
+        greedy: the posterior's mode is taken in place of a draw.
+        final_greedy: the noise-removal step takes the mode of the prediction.
+        bf16: matrix products of a network are in bfloat16.
+    """
 
-    Args:
-        denoiser: maps (z_t, sigma_t) to logits (B, L, V).
-        z_t: tokens to start from, shape (B, L), on the denoiser's device.
-        start_t: time in (0, 1] that the process is told to start at.
-        steps: intervals of the grid over the whole of (0, 1].
-        greedy: most probable token at every step in place of a draw.
-        final_greedy: the same for the noise-removal step; as ``greedy`` by default.
-        generator: source of randomness, on the device of ``z_t``.
-        schedule: noise schedule, log-linear by default.
-        precision: ``fp32``, or ``bf16`` for a network's matrix products in bfloat16 (predictions move by about 1 %).
+    times: Float[Tensor, " T"]
+    sigmas: Float[Tensor, " T"]
+    weights: ReverseWeights
+    active: tuple[bool, ...]
+    greedy: bool
+    final_greedy: bool
+    bf16: bool
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def states(
+        self, denoiser: Denoiser, z_t: Int[Tensor, "B L"], generator: torch.Generator | None
+    ) -> Iterator[tuple[float, Int[Tensor, "B L"]]]:
+        """Yield (t, z_t) at every time of the grid, and the clean end at t = 0."""
+        yield self.times[0].item(), z_t
+        for i, t in enumerate([*self.times[1:].tolist(), 0.0]):
+            if self.active[i]:
+                z_t = self._step(denoiser, z_t, i, generator)
+            yield t, z_t
+
+    def _step(
+        self,
+        denoiser: Denoiser,
+        z_t: Int[Tensor, "B L"],
+        i: int,
+        generator: torch.Generator | None,
+    ) -> Int[Tensor, "B L"]:
+        last = i == len(self) - 1
+        sigma = self.sigmas[i]
+        with torch.autocast(z_t.device.type, torch.bfloat16, enabled=self.bf16):
+            if last and self.final_greedy:
+                return mode(denoiser, z_t, sigma)
+            greedy = self.greedy and not last
+            return step(denoiser, z_t, sigma, self.weights.at(i), generator, greedy)
+
+    def ends(
+        self,
+        denoiser: Denoiser,
+        z_t: Int[Tensor, "B L"],
+        generator: torch.Generator | None = None,
+        batch_size: int | None = None,
+        bar: tqdm | None = None,
+    ) -> Int[Tensor, "B L"]:
+        """The clean ends, ``batch_size`` sequences at a time (see :func:`restore`).
+
+        A progress bar advances at every step by the number of sequences that took it.
+        """
+        if batch_size is None:
+            batch_size = max(4096 // z_t.shape[1], 1) if z_t.device.type == "cpu" else 256
+        ends = []
+        for batch in z_t.split(_checks.positive_integer("batch_size", batch_size)):
+            states = self.states(denoiser, batch, generator)
+            next(states)  # the start
+            for t, state in states:
+                if bar is not None:
+                    bar.update(len(batch))
+                if t == 0:
+                    ends.append(state)
+        return torch.cat(ends)
+
+
+def reverse_process(
+    start_t: float = 1.0,
+    steps: int = 1000,
+    greedy: bool = False,
+    final_greedy: bool | None = None,
+    schedule: LogLinearSchedule | None = None,
+    precision: str = "fp32",
+    device: torch.device | str = "cpu",
+) -> ReverseProcess:
+    """A reverse process for tokens on ``device``; the arguments are those of :func:`trajectory`.
 
     Raises:
         ValueError: if ``steps`` or ``start_t`` is out of range, or ``precision`` unknown.
     """
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r} is not allowed; it must be one of fp32, bf16")
-    fast = functools.partial(
-        torch.autocast,
-        z_t.device.type,
-        torch.bfloat16,
-        enabled=precision == "bf16" and has_fast_bf16(z_t.device),
-    )
+    device = torch.device(device)
     schedule = schedule or LogLinearSchedule()
     times = time_grid(steps, start_t)
-    alphas = schedule.alpha(times)
-    sigmas = schedule.sigma(times)
-    yield times[0].item(), z_t
-    for i in range(len(times) - 1):
-        alpha_t, alpha_s = alphas[i], alphas[i + 1]
-        if not greedy or alpha_s - alpha_t > alpha_t * (1 - alpha_s) / alpha_s:
-            with fast():
-                z_t = _step(
-                    denoiser, z_t, sigmas[i].to(z_t.device), alpha_s, alpha_t, generator, greedy
-                )
-        yield times[i + 1].item(), z_t
-    with fast():
-        if greedy if final_greedy is None else final_greedy:
-            z_t = _most_probable(denoiser, z_t, sigmas[-1].to(z_t.device))
-        else:
-            z_t = _step(
-                denoiser, z_t, sigmas[-1].to(z_t.device), torch.ones(()), alphas[-1], generator
-            )
-    yield 0.0, z_t
+    alpha_t = schedule.alpha(times)
+    # The noise-removal step ends at alpha_s = 1.
+    weights = reverse_weights(torch.cat([alpha_t[1:], alpha_t.new_ones(1)]), alpha_t)
+    return ReverseProcess(
+        times=times,
+        sigmas=schedule.sigma(times).to(device),
+        weights=weights.on(device),
+        # A greedy step needs more: p_top - p[z_t] is at most one.
+        active=tuple((weights.draw > weights.keep).tolist()) if greedy else (True,) * len(times),
+        greedy=greedy,
+        final_greedy=greedy if final_greedy is None else final_greedy,
+        bf16=precision == "bf16" and has_fast_bf16(device),
+    )
 
 
-def has_head(denoiser):
-    """Whether a denoiser gives hidden states, and a linear layer ``head`` that makes logits of them."""
-    return hasattr(denoiser, "hidden") and hasattr(denoiser, "head")
+def trajectory(
+    denoiser: Denoiser,
+    z_t: Int[Tensor, "B L"],
+    start_t: float = 1.0,
+    steps: int = 1000,
+    greedy: bool = False,
+    final_greedy: bool | None = None,
+    generator: torch.Generator | None = None,
+    schedule: LogLinearSchedule | None = None,
+    precision: str = "fp32",
+) -> Iterator[tuple[float, Int[Tensor, "B L"]]]:
+    """Yield (t, z_t) along the reverse process, from ``start_t`` down to the clean end.
 
+    It starts at the grid time nearest to ``start_t``. The grid ends at t = 1e-5; one noise-removal
+    step follows: a draw from the posterior at alpha_s = 1, or, when greedy, the mode of the
+    prediction. The last pair has t = 0.
 
-def _most_probable(denoiser, z_t, sigma):
-    """The noise-removal step of the released code: the mode of every prediction."""
-    if not has_head(denoiser):
-        return _exactly(denoiser, z_t, sigma).argmax(-1)
-    return most_probable(denoiser.hidden(z_t, sigma), denoiser.head.weight, denoiser.head.bias)
+    In the greedy process a token moves only if (alpha_s - alpha_t) (p_top - p[z_t]) exceeds
+    alpha_t (1 - alpha_s) / alpha_s + V alpha_t p[z_t]. On a fine grid no prediction can reach that
+    except at the very end. So steps that provably change nothing are taken without asking the
+    denoiser.
 
+    Args:
+        denoiser: predicts the clean tokens.
+        z_t: tokens to start from, on the denoiser's device.
+        start_t: time in (0, 1] of the start.
+        steps: intervals of the grid over the whole of (0, 1].
+        greedy: take the most probable token at every step in place of a draw.
+        final_greedy: the same for the noise-removal step; as ``greedy`` by default.
+        generator: source of randomness, on the device of ``z_t``.
+        schedule: noise schedule, log-linear by default.
+        precision: ``fp32``, or ``bf16`` for a network's matrix products in bfloat16, which moves
+            predictions by about 1 %.
 
-def _exactly(denoiser, z_t, sigma):
-    """Logits of a denoiser that is no network, whose sums bfloat16 would spoil."""
-    with torch.autocast(z_t.device.type, enabled=False):
-        return denoiser.denoise(z_t, sigma)
-
-
-def _step(denoiser, z_t, sigma, alpha_s, alpha_t, generator, greedy=False):
-    """One reverse step; of a network, only for the sequences in which a token is not bound to stay."""
-    if not has_head(denoiser):
-        return reverse_step(
-            _exactly(denoiser, z_t, sigma), z_t, alpha_s, alpha_t, generator, greedy
-        )
-    weight, bias = denoiser.head.weight, denoiser.head.bias
-    if greedy:
-        return fused_reverse_step(
-            denoiser.hidden(z_t, sigma), weight, bias, z_t, alpha_s, alpha_t, greedy=True
-        )
-    u = torch.rand(z_t.shape, generator=generator, device=z_t.device, dtype=torch.float64)
-    asked = undecided(u, z_t, alpha_s, alpha_t).any(1)
-    # Rounded up by at most a quarter: for every other shape a CPU has to generate bfloat16 kernels.
-    count = int(asked.sum())
-    step = 1 << max(count.bit_length() - 3, 0)
-    rows = asked.argsort(descending=True, stable=True)[: -(-count // step) * step]
-    z_s = z_t.clone()
-    if len(rows):
-        some = z_t[rows]
-        z_s[rows] = fused_reverse_step(
-            denoiser.hidden(some, sigma), weight, bias, some, alpha_s, alpha_t, u=u[rows]
-        )
-    return z_s
+    Raises:
+        ValueError: if ``steps`` or ``start_t`` is out of range, or ``precision`` unknown.
+    """
+    process = reverse_process(start_t, steps, greedy, final_greedy, schedule, precision, z_t.device)
+    return process.states(denoiser, z_t, generator)
 
 
 def restore(
-    denoiser,
-    z_t,
-    start_t,
-    steps=1000,
-    greedy=False,
-    generator=None,
-    batch_size=None,
-    bar=None,
-    **options,
-):
-    """Run the reverse process on corrupted tokens and return its end, shape (B, L); see :func:`trajectory`.
+    denoiser: Denoiser,
+    z_t: Int[Tensor, "B L"],
+    start_t: float,
+    steps: int = 1000,
+    greedy: bool = False,
+    generator: torch.Generator | None = None,
+    batch_size: int | None = None,
+    final_greedy: bool | None = None,
+    schedule: LogLinearSchedule | None = None,
+    precision: str = "fp32",
+) -> Int[Tensor, "B L"]:
+    """Run the reverse process on corrupted tokens and return its end.
 
-    Takes ``batch_size`` sequences at a time; by default 256, or on a CPU, whose caches hold less, 4,096 tokens.
-    ``bar``, a tqdm bar, is told after every step how many sequences took it: ``B * len(time_grid(steps, start_t))``
-    in all.
+    Args:
+        batch_size: sequences at a time; by default 256, or 4,096 tokens on a CPU, whose caches hold
+            less. For the other arguments see :func:`trajectory`.
+
+    Raises:
+        ValueError: if an argument is out of range.
     """
-    if batch_size is None:
-        batch_size = max(4096 // z_t.shape[1], 1) if z_t.device.type == "cpu" else 256
-    _positive(batch_size, "batch_size")
-    ends = []
-    for chunk in z_t.split(batch_size):
-        process = trajectory(
-            denoiser, chunk, start_t, steps, greedy, generator=generator, **options
-        )
-        next(process)  # the start
-        for _, state in process:
-            if bar is not None:
-                bar.update(len(chunk))
-        ends.append(state)
-    return torch.cat(ends)
+    process = reverse_process(start_t, steps, greedy, final_greedy, schedule, precision, z_t.device)
+    return process.ends(denoiser, z_t, generator, batch_size)
 
 
 def generate(
-    denoiser,
-    n,
-    length,
-    steps=1000,
-    generator=None,
-    batch_size=None,
-    device=None,
-    show_progress=False,
-    **options,
-):
-    """Generate n sequences of ``length`` tokens from uniform noise; the noise-removal step is greedy, as released.
+    denoiser: Denoiser,
+    n: int,
+    length: int,
+    steps: int = 1000,
+    generator: torch.Generator | None = None,
+    batch_size: int | None = None,
+    device: torch.device | str | None = None,
+    show_progress: bool = False,
+    greedy: bool = False,
+    final_greedy: bool = True,
+    schedule: LogLinearSchedule | None = None,
+    precision: str = "fp32",
+) -> Int[Tensor, "{n} {length}"]:
+    """Generate n sequences of ``length`` tokens from uniform noise.
 
-    It happens on ``device``, the denoiser's; by default the generator's, or without one what the denoiser tells, or the
-    CPU. For the rest see :func:`restore`.
+    The noise-removal step is greedy, as in the released code. For the other arguments see
+    :func:`trajectory` and :func:`restore`.
 
-    Returns:
-        Tokens of shape (n, length).
+    Args:
+        device: of the denoiser. By default that of the generator or, without one, that which the
+            denoiser names in its attribute ``device``, or the CPU.
 
     Raises:
         ValueError: if ``n``, ``length``, ``steps`` or ``batch_size`` is not a positive integer.
     """
-    _positive(n, "n")
-    _positive(length, "length")
+    n, length = _checks.positive_integer("n", n), _checks.positive_integer("length", length)
     if device is None:
         device = getattr(denoiser, "device", "cpu") if generator is None else generator.device
+    process = reverse_process(1.0, steps, greedy, final_greedy, schedule, precision, device)
     noise = torch.randint(denoiser.vocab_size, (n, length), generator=generator, device=device)
-    options.setdefault("final_greedy", True)
-    with tqdm(total=n * len(time_grid(steps)), desc="generation", disable=not show_progress) as bar:
-        return restore(
-            denoiser,
-            noise,
-            1.0,
-            steps,
-            generator=generator,
-            batch_size=batch_size,
-            bar=bar,
-            **options,
-        )
-
-
-def _positive(value, name):
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value!r} is not a positive integer")
+    with tqdm(total=n * len(process), desc="generation", disable=not show_progress) as bar:
+        return process.ends(denoiser, noise, generator, batch_size, bar)

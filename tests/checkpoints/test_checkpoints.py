@@ -1,6 +1,10 @@
+import errno
 import json
+import os
+import shutil
 
 import pytest
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, models
@@ -58,12 +62,70 @@ def test_a_failed_save_leaves_the_first(saved, model, monkeypatch):
     def full(*_, **__):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(OSError, match="model can't be written: .*No space left"):
-        checkpoints.save(saved, model)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(OSError, match="No space left .*model.safetensors") as error:
+            checkpoints.save(saved, model)
+    assert error.value.errno == errno.ENOSPC
     assert torch.equal(logits(checkpoints.load(saved)), before)
     assert sorted(p.name for p in saved.parent.iterdir()) == ["model"]
+
+
+class Killed(BaseException):
+    """The process is gone: nothing that the library does afterwards happens."""
+
+
+def kill_at(patch, moment):
+    """Kill before the ``moment``-th change of the disk; the changes that a save makes are few."""
+    changes = 0
+
+    def dying(function):
+        def call(*arguments, **keywords):
+            nonlocal changes
+            changes += 1
+            if changes >= moment:
+                raise Killed
+            return function(*arguments, **keywords)
+
+        return call
+
+    for module, name in (
+        (os, "replace"),
+        (shutil, "rmtree"),
+        (safetensors.torch, "save_file"),
+    ):
+        patch.setattr(module, name, dying(getattr(module, name)))
+
+
+@pytest.mark.parametrize("moment", range(1, 6))
+def test_a_save_killed_at_any_moment_leaves_a_model(tmp_path, model, monkeypatch, moment):
+    folder, before = tmp_path / "run" / "model", logits(model)
+    checkpoints.save(folder, model)
+    model.head.bias.data += 1
+    with monkeypatch.context() as patch:
+        kill_at(patch, moment)
+        with pytest.raises(Killed):
+            checkpoints.save(folder, model)
+    left = checkpoints.load(folder)
+    assert torch.equal(logits(left), logits(model) if moment > 3 else before)
+    checkpoints.remove_states(folder.parent, unfinished=True)
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+    assert torch.equal(logits(checkpoints.load(folder)), logits(left))
+    checkpoints.save(folder, model)
+    assert torch.equal(logits(checkpoints.load(folder)), logits(model))
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_save_goes_on_after_one_that_was_killed(tmp_path, model, monkeypatch):
+    folder = checkpoints.save(tmp_path / "model", model)
+    with monkeypatch.context() as patch:
+        kill_at(patch, 3)  # between the two renames
+        with pytest.raises(Killed):
+            checkpoints.save(folder, model)
+    assert not folder.exists()
+    model.head.bias.data += 1
+    checkpoints.save(folder, model)
+    assert torch.equal(logits(checkpoints.load(folder)), logits(model))
 
 
 def test_tokenizer_is_kept_beside_the_model(tmp_path, model):
@@ -111,6 +173,18 @@ def test_weights_of_another_shape_are_named(saved):
     (saved / "config.json").write_text(json.dumps(config | {"vocab_size": 9}))
     with pytest.raises(ValueError, match="model.safetensors can't be read as the model"):
         checkpoints.load(saved)
+
+
+def test_a_state_that_cannot_be_written_leaves_the_older_one(tmp_path, monkeypatch):
+    path = tmp_path / "state.safetensors"
+    checkpoints.save_state(path, {"a": torch.arange(3)}, {"step": 7})
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2)
+        with pytest.raises(Killed):
+            checkpoints.save_state(path, {"a": torch.arange(4)}, {"step": 8})
+    assert checkpoints.load_state(path)[1] == {"step": 7}
+    assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
+    assert path.stat().st_mode & 0o444 == 0o444
 
 
 def test_state_round_trip_and_damage(tmp_path):

@@ -1,4 +1,4 @@
-"""Digests of token blocks."""
+"""Checks and digests of token blocks."""
 
 import hashlib
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from uddm_lib.data import blocks as module
-from uddm_lib.data import digest
+from uddm_lib.data import check_blocks, digest
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int16, torch.int32, torch.int64])
@@ -31,3 +31,42 @@ def test_any_other_id_or_order_gives_another_digest():
     others = [changed, blocks.flip(0), blocks.flip(1), blocks[:-1], blocks + 1]
     assert len({digest(other) for other in [blocks, *others]}) == 6
     assert len(digest(torch.empty(0, 5, dtype=torch.int16))) == 64
+
+
+@pytest.mark.parametrize(
+    "blocks, message",
+    [
+        (torch.tensor([[0, 1], [7, 2]]), r"token id 7 \(block 1, position 0\).*0 to 6"),
+        (torch.tensor([[0, -1]]), "token id -1"),
+        (torch.tensor([0, 1]), r"shape \(2,\)"),
+        (torch.tensor([[0.0, 1.0]]), "float32"),
+        (torch.tensor([[True, False]]), "bool"),
+        ([[0, 1]], "list"),
+    ],
+)
+def test_check_blocks_names_what_is_wrong(blocks, message, unchecked):
+    with pytest.raises(ValueError, match=message):
+        check_blocks(blocks, 7)
+
+
+def test_check_blocks_accepts_every_id():
+    check_blocks(torch.tensor([[0, 6]]), 7)
+    check_blocks(torch.tensor([[0, 6]], dtype=torch.int32), 7)
+    check_blocks(torch.empty(0, 5, dtype=torch.int64), 7)
+
+
+def test_a_vocabulary_may_be_larger_than_the_type_of_the_blocks():
+    """2**15 as an int16 is negative, so every id would be at least that."""
+    blocks = torch.tensor([[0, 2**15 - 1]], dtype=torch.int16)
+    for vocab_size in (2**15, 2**15 + 1, 50_000):
+        check_blocks(blocks, vocab_size)
+        with pytest.raises(ValueError, match=f"token id -1 .* 0 to {vocab_size - 1}"):
+            check_blocks(-blocks.clamp(max=1), vocab_size)
+
+
+def test_the_place_of_a_bad_id_is_found_in_any_part(monkeypatch):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 3)
+    blocks = torch.zeros(20, 4, dtype=torch.int64)
+    blocks[13, 2] = blocks[17, 1] = 9
+    with pytest.raises(ValueError, match=r"token id 9 \(block 13, position 2\)"):
+        check_blocks(blocks, 9)

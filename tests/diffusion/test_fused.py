@@ -1,4 +1,4 @@
-"""The loss and the reverse step that never hold (B, L, V), against the readable forms and exact laws."""
+"""The loss and the reverse step without (B, L, V), against the readable forms and exact laws."""
 
 import itertools
 
@@ -8,15 +8,19 @@ import torch
 from helpers.compare import chi_square, relative_gap
 from uddm_lib.diffusion import (
     _chunks,
+    _levels,
+    _terms,
+    fused_entropy,
     fused_loss,
+    fused_mode,
     fused_nelbo,
     fused_reverse_step,
-    loss,
-    most_probable,
+    fused_sharpness,
     nelbo,
     posterior,
     reverse_step,
     step,
+    step_from_hidden,
     undecided,
 )
 from uddm_lib.model import UDDM, UDDMConfig
@@ -30,7 +34,7 @@ def seeded(seed=0):
 
 
 def problem(vocab_size, size=0.3, shape=(2, 9), width=24, seed=0):
-    """Hidden states, output layer, tokens (half of them kept) and the weights of the tokens in a loss."""
+    """Hidden states, output layer, tokens (half of them kept) and their weights in a loss."""
 
     def normal(*shape):
         return torch.randn(shape, generator=seeded(seed + len(shape)))
@@ -46,7 +50,7 @@ def readable(hidden, weight, bias, *rest):
 
 
 def with_gradients(loss, layer, scale, *rest):
-    """Values per token and the gradients of their weighted sum; ``fused_loss`` gives only the sum."""
+    """Values per token and gradients of their weighted sum; ``fused_loss`` gives only the sum."""
     leaves = [part.clone().requires_grad_() for part in layer]
     if loss is fused_loss:
         value = total = fused_loss(*leaves, *rest, scale=scale)
@@ -65,7 +69,7 @@ def distance(found, expected):
 @pytest.fixture
 def few(monkeypatch):
     """Logits for a few tokens at a time, in pieces that do not divide their number."""
-    monkeypatch.setattr(loss, "_CACHED", 0)
+    monkeypatch.setattr(_terms, "_CACHED", 0)
     monkeypatch.setattr(
         _chunks,
         "pieces",
@@ -77,10 +81,9 @@ def few(monkeypatch):
 @pytest.mark.parametrize("alpha", [1e-3, 0.3, 0.999])
 @pytest.mark.parametrize("loss", [fused_nelbo, fused_loss])
 def test_fused_nelbo_is_the_readable_one(vocab_size, alpha, loss, request, worst):
-    """Values and every gradient, in float64 and in float32; ``fused_loss`` gives the sum and its gradients."""
-    if (
-        vocab_size < 1000
-    ):  # sums over V of a product with four rows alone have larger errors, whoever asks for them
+    """Values (of ``fused_loss`` their sum) and every gradient, in float64 and in float32."""
+    # At a large V, sums over it of products with four rows have larger errors by themselves.
+    if vocab_size < 1000:
         request.getfixturevalue("few")
     layer, z_t, x, scale = problem(vocab_size)
     rest = scale, z_t, x, torch.tensor([alpha, alpha]), -0.999
@@ -102,7 +105,7 @@ def test_fused_nelbo_is_the_readable_one(vocab_size, alpha, loss, request, worst
     "vocab_size, alpha", list(itertools.product([5, 5000], [1e-3, 0.3, 0.999]))
 )
 def test_fused_nelbo_of_confident_predictions(vocab_size, alpha, worst):
-    """Right or wrong, with probabilities of 1 - 1e-12 and more: nothing cancels that the readable form keeps."""
+    """At probabilities of 1 - 1e-12 and more, right or wrong, no digit is lost."""
     layer, z_t, x, scale = problem(vocab_size, size=3.0)
     rest = scale, z_t, x, alpha, -0.999
     exact = with_gradients(readable, [part.double() for part in layer], *rest)
@@ -139,7 +142,7 @@ def test_only_the_gradients_asked_for_are_formed(loss, needed):
 
 
 def test_without_gradients_and_without_a_bias():
-    (hidden, weight, bias), z_t, x, scale = problem(11)
+    (hidden, weight, bias), z_t, x, _ = problem(11)
     with torch.no_grad():
         values = fused_nelbo(hidden, weight, bias, z_t, x, 0.5, -0.999)
         assert torch.equal(
@@ -222,7 +225,7 @@ def test_fused_nelbo_refuses_the_ends(alpha):
 
 @pytest.mark.parametrize("autocast", [False, True])
 def test_bfloat16_products(autocast, worst):
-    """Inputs in bfloat16, or float32 under autocast: rounding of bfloat16 only, and gradients in the inputs' dtype."""
+    """Inputs in bfloat16, or float32 under autocast: only rounding of bfloat16, gradients alike."""
     layer, z_t, x, scale = problem(2000)
     rounded = [part.bfloat16() for part in layer]
     exact = with_gradients(
@@ -244,13 +247,8 @@ def test_bfloat16_products(autocast, worst):
 # Reverse step
 
 
-LEVELS = [
-    (0.7, 0.3),
-    (0.051, 0.001),
-    (0.99, 0.98),
-    (1.0, 0.3),
-    (1.0, 0.99999),
-]  # as in test_enumeration.py
+# As in test_enumeration.py.
+LEVELS = [(0.7, 0.3), (0.051, 0.001), (0.99, 0.98), (1.0, 0.3), (1.0, 0.99999)]
 
 
 @pytest.mark.parametrize(
@@ -283,24 +281,22 @@ def test_enumeration_of_the_fused_greedy_step():
             fused_reverse_step(hidden, weight, bias, z_t, alpha_s, alpha_t, greedy=True),
             reverse_step(logits, z_t, alpha_s, alpha_t, greedy=True),
         )
-    assert torch.equal(most_probable(hidden, weight, bias), logits.argmax(-1))
+    assert torch.equal(fused_mode(hidden, weight, bias), logits.argmax(-1))
 
 
 @pytest.mark.parametrize("alpha_s, alpha_t", [*LEVELS, (0.5, 0.499)])
 def test_decided_tokens_stay_whatever_is_predicted(alpha_s, alpha_t):
     z_t = torch.randint(50, (100, 100), generator=seeded())
     u = torch.rand(z_t.shape, generator=seeded(1), dtype=torch.float64)
-    asked = undecided(u, z_t, alpha_s, alpha_t)
-    for seed in range(
-        2
-    ):  # at logits this large p[z_t] is often exactly 0, where staying weighs least
-        hidden, weight = (
-            torch.randn(100, 100, 4, generator=seeded(seed)),
-            40 * torch.randn(50, 4, generator=seeded(7)),
-        )
-        moved = fused_reverse_step(hidden, weight, None, z_t, alpha_s, alpha_t, u=u) != z_t
-        assert not (moved & ~asked).any()
-    assert alpha_s < 1 or asked.all()
+    weights = _levels.token_weights(z_t, alpha_s, alpha_t)
+    open_tokens = undecided(u, weights)
+    # At logits this large p[z_t] is often exactly 0, where staying weighs least.
+    weight = 40 * torch.randn(50, 4, generator=seeded(7))
+    for seed in range(2):
+        hidden = torch.randn(100, 100, 4, generator=seeded(seed))
+        moved = step_from_hidden(hidden, weight, None, z_t, weights, u) != z_t
+        assert not (moved & ~open_tokens).any()
+    assert alpha_s < 1 or open_tokens.all()
 
 
 def test_the_reverse_step_does_not_depend_on_the_pieces(monkeypatch):
@@ -396,7 +392,7 @@ def test_the_training_objective_is_the_weighted_nelbo():
     z_t, x = torch.randint(3, (2, 4, 2), generator=seeded())
     alpha = torch.tensor([0.2, 0.4, 0.6, 0.8], dtype=torch.float64)
     scale = torch.tensor([1.0, 0.5, 2.0, 1.0], dtype=torch.float64)
-    loss = Objective(model)(z_t, x, alpha, -0.999, scale, None)
+    loss = Objective(model)(z_t, x, alpha, torch.full_like(alpha, -0.999), scale, None)
     logits = model(z_t, -alpha.log().float()).logits
     expected = (scale[:, None] * nelbo(logits, z_t, x, alpha, -0.999)).sum()
     assert relative_gap(loss.detach(), expected.detach()) < 1e-6
@@ -419,8 +415,8 @@ def test_entropy_and_sharpness_are_those_of_the_softmax(
     expected = torch.stack([torch.special.entr(p).sum(-1), (p * (1 - p)).sum(-1), first - second])
     for dtype, bound in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
         given = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
-        found = step.fused_sharpness(*given)
-        assert found.dtype == dtype and torch.equal(step.fused_entropy(*given), found[0])
+        found = fused_sharpness(*given)
+        assert found.dtype == dtype and torch.equal(fused_entropy(*given), found[0])
         worst(
             f"entropy, variance and gap from hidden states ({str(dtype)[6:]})",
             "softmax in float64",
@@ -438,7 +434,7 @@ def test_sums_of_the_entropy_are_not_rounded_under_autocast(worst):
     logits = (hidden.bfloat16() @ weight.bfloat16().T).float() + bias
     expected = torch.special.entr(logits.double().softmax(-1)).sum(-1)
     with torch.autocast("cpu", torch.bfloat16):
-        found = step.fused_entropy(hidden, weight, bias)
+        found = fused_entropy(hidden, weight, bias)
     worst(
         "entropy under autocast",
         "softmax of logits from bfloat16",

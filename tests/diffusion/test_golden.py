@@ -1,10 +1,4 @@
-"""Parity with a published implementation of uniform-state diffusion, by its outputs on seeded weights.
-
-The vectors are not part of the repository: without them these tests skip.
-"""
-
-import math
-import time
+"""Parity with a published implementation of uniform-state diffusion on seeded weights."""
 
 import pytest
 import torch
@@ -182,7 +176,7 @@ def test_golden_posterior_and_greedy_step(golden, worst, case):
 
 
 def test_golden_reverse_step_of_the_sampler(golden, model, worst):
-    """A whole step, network included; the reference's own alphas are float32 here, which costs it 1e-4."""
+    """A whole step, network included; float32 alphas cost the reference 1e-4 here."""
     alpha_s, alpha_t = golden["sampler.alpha_s"].double(), golden["sampler.alpha_t"].double()
     with torch.no_grad():
         logits = model.denoise(golden["xt"], -alpha_t.log())
@@ -234,14 +228,3 @@ def test_golden_duality(golden, worst, tokenizer, vocab_size):
         gap(GAMMA_RANGE * slope, golden[f"duality.{tokenizer}.exact.dalpha"]),
         1e-7,
     )
-
-
-def test_golden_duality_is_fast_enough_for_every_training_step():
-    gamma = torch.linspace(-3.5, -1.75, 512, dtype=torch.float64, requires_grad=True)
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        duality_alpha(gamma, 30_522).sum().backward()
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.1  # a step of the smallest model on a batch of 512 takes seconds
-    assert math.isfinite(gamma.grad.sum().item())

@@ -1,3 +1,4 @@
+import itertools
 import math
 import os
 import subprocess
@@ -174,7 +175,7 @@ def test_long_text_wraps_together_and_says_what_it_leaves_out(tables):
     tops = sorted({round(text.get_window_extent().y0) for text in letters})
     height = letters[0].get_window_extent().height
     assert all(
-        high - low > height for low, high in zip(tops, tops[1:])
+        high - low > height for low, high in itertools.pairwise(tops)
     )  # no line runs into the next
 
 

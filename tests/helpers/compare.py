@@ -11,7 +11,7 @@ def gap(found, expected):
 
 
 def relative_gap(found, expected, rows=False):
-    """Largest difference over the size of what is expected; if ``rows``, of each row over its largest entry."""
+    """Largest difference over the expected size; if ``rows``, over the largest entry of its row."""
     found, expected = torch.as_tensor(found).double(), torch.as_tensor(expected).double()
     assert found.shape == expected.shape
     difference = (found - expected).abs()
@@ -21,9 +21,10 @@ def relative_gap(found, expected, rows=False):
 
 
 def chi_square(counts, law, impossible=0):
-    """How far counts are from a law, in standard deviations: 3.7 has a chance of 1e-4 (Wilson-Hilferty).
+    """How far counts are from a law, in standard deviations (Wilson-Hilferty).
 
-    At most ``impossible`` draws may fall on states that the law excludes.
+    By chance they are 3.7 away with probability 1e-4. At most ``impossible`` draws may fall on
+    states that the law excludes.
     """
     possible = law > 0
     assert counts[~possible].sum() <= impossible

@@ -1,4 +1,4 @@
-"""The run-time type checker of the test suite: beartype, for which an int is a float as PEP 484 says."""
+"""The run-time type checker of the tests: beartype, for which an int is a float (PEP 484)."""
 
 from beartype import BeartypeConf, beartype
 

@@ -274,6 +274,7 @@ def test_importance_sampling_trains_on_the_same_loss(tmp_path):
     assert losses["importance"].var() < 0.8 * losses["uniform"].var()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "option",
     [

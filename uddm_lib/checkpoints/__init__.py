@@ -1,4 +1,4 @@
-"""Checkpoints: our models and training states (safetensors and JSON only), and the authors' released files."""
+"""Our models and training states (safetensors and JSON only), and the authors' released files."""
 
 from uddm_lib.checkpoints.models import load, load_tokenizer, save
 from uddm_lib.checkpoints.released import load_released

@@ -1,12 +1,14 @@
 """Files of :func:`torch.save`, read without executing anything they contain.
 
-Such a file is a zip archive: one pickle that describes everything, and one record of raw numbers per storage.
-Unpickling usually imports and calls whatever the pickle names. Here nothing it names is real: each class or function,
-even the ones that rebuild tensors, becomes an inert :class:`Stub` that only notes what it was given. Tensors are
-then looked up in that tree, checked, and copied one by one from a memory-mapped record; all else stays on the disk.
+Such a file is a zip archive: one pickle that describes everything, and one record of raw numbers
+per storage. Unpickling usually imports and calls whatever the pickle names. Here nothing that it
+names is real: each class or function, even one that rebuilds tensors, becomes an inert
+:class:`Stub` that only keeps its arguments. Tensors are then looked up in that tree, checked, and
+copied one by one from a memory-mapped record; everything else stays on the disk.
 
-``torch.load(weights_only=True)`` is no substitute: it refuses the subclasses of dict and list that Lightning files
-hold (a defaultdict in the stored configuration, for one), and what a program allowed there elsewhere it really calls.
+``torch.load(weights_only=True)`` is no substitute. It refuses the subclasses of dict and list that
+Lightning files hold (a defaultdict in the stored configuration, for one), and it really calls
+whatever the program allowed with ``torch.serialization.add_safe_globals``.
 """
 
 import io
@@ -18,9 +20,13 @@ import struct
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 _DTYPES = {
     "torch.FloatStorage": torch.float32,
@@ -34,75 +40,76 @@ _DTYPES = {
 
 
 class Stub:
-    """What the reader makes of every class, function and object in a file: it notes arguments, state and items.
+    """Stands for every class, function and object in a file; keeps arguments, state and items.
 
     A pickle can create it, call it, set its state and add to it; none of this does anything else.
     """
 
     __slots__ = ("arguments", "items", "state")
-    source = None  # the name in the file, set in a subclass of its own
+    source = ""  # the name in the file, set in a subclass of its own
 
-    def __new__(cls, *arguments, **_):
+    arguments: tuple
+    items: list[tuple[object, object]]
+    state: object
+
+    def __new__(cls, *arguments: object, **_: object) -> "Stub":
         stub = object.__new__(cls)
         stub.arguments, stub.state, stub.items = arguments, None, []
         return stub
 
-    def __call__(self, *_, **__):
+    def __call__(self, *_: object, **__: object) -> "Stub":
         return Stub()
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: object) -> None:
         self.state = state
 
-    def __setitem__(self, key, value):
+    def __setitem__(self, key: object, value: object) -> None:
         self.items.append((key, value))
 
-    def append(self, _):
-        """Items of lists and sets: of no use here, and so not kept."""
+    def append(self, _: object) -> None:
+        """Drop items of lists and sets, which nothing here uses."""
 
     extend = add = append
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that looks nothing up: names give stubs, and references to records stay as they are."""
+    """An unpickler that looks nothing up: names give stubs, references to records stay."""
 
-    def find_class(self, module, name):
-        # A class for every name and file: what a pickle may manage to change on it, no one else sees.
+    def find_class(self, module: str, name: str) -> type[Stub]:
+        # A class for every name and file: no one else sees what a pickle may change on it.
         return type("Stub", (Stub,), {"__slots__": (), "source": f"{module}.{name}"})
 
-    def persistent_load(self, pid):
+    def persistent_load(self, pid: object) -> object:
         return pid
 
 
-def _unpickle(data):
+def _unpickle(data: bytes) -> object:
     try:
-        # Two instructions would get past the unpickler: one fills a cache that all unpicklers share, one can ask for
-        # gigabytes by a large memo index (picklers count from zero).
+        # Two instructions would get past the unpickler: one fills a cache that all unpicklers
+        # share, one can ask for gigabytes by a large memo index (picklers count from zero).
         for count, (instruction, argument, _) in enumerate(pickletools.genops(data)):
-            if instruction.name.startswith("EXT") or (
-                instruction.name.endswith("PUT") and argument > count
-            ):
+            large = instruction.name.endswith("PUT") and (argument or 0) > count
+            if instruction.name.startswith("EXT") or large:
                 raise ValueError(f"the instruction {instruction.name} {argument} has no place here")
         return _Unpickler(io.BytesIO(data)).load()
-    except Exception as error:  # whatever a malformed pickle leads to; it runs no code but Stub's
+    except Exception as error:  # of any type, by a malformed pickle; only Stub's code ran
         raise ValueError(
             "its pickle is damaged or not a checkpoint's: "
             f"{type(error).__name__}: {some([str(error)])}"
         ) from None
 
 
-def mapping(node):
-    """A dictionary in the tree, or what a stub holds of one, with its text keys only; else an empty one."""
+def mapping(node: object) -> dict[str, object]:
+    """The text keys of a dictionary, or of a stub that stands for one; empty for anything else."""
     if isinstance(node, Stub):
-        node = dict(pair for pair in node.items if isinstance(pair[0], str)) or node.state
-    return (
-        {name: value for name, value in node.items() if isinstance(name, str)}
-        if type(node) is dict
-        else {}
-    )
+        node = {key: value for key, value in node.items if isinstance(key, str)} or node.state
+    if type(node) is not dict:
+        return {}
+    return {name: value for name, value in node.items() if isinstance(name, str)}
 
 
-def some(names):
-    """The first few of many names from a file, for a message: short, and without control characters."""
+def some(names: Iterable[str]) -> str:
+    """The first few names from a file, for a message: short, without control characters."""
     names = list(names)
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
     return ", ".join(ascii(name[:90])[1:-1] for name in names[:4]) + more
@@ -112,7 +119,7 @@ def some(names):
 
 
 @dataclass
-class Tensor:
+class StoredTensor:
     """Where a tensor's numbers are: its record in the archive, and how they are laid out there."""
 
     name: str
@@ -120,45 +127,62 @@ class Tensor:
     dtype: torch.dtype
     count: int
     offset: int
-    shape: tuple
-    strides: tuple
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
-def describe(name, node):
-    """The :class:`Tensor` that a stub in the tree stands for; ``name`` is for messages.
+def describe(name: str, node: object) -> StoredTensor:
+    """The tensor that a stub in the tree stands for.
+
+    Args:
+        name: for messages.
+        node: a node of the tree.
 
     Raises:
-        ValueError: if it is another thing, or a layout that reaches beyond its record or uses a number twice.
+        ValueError: if it is another thing, or a layout that reaches beyond its record or uses a
+            number twice.
     """
-    if (
-        isinstance(node, Stub)
-        and node.source == "torch._utils._rebuild_parameter"
-        and node.arguments
-    ):
-        node = node.arguments[0]
     name = some([name])
-    try:
-        if node.source != "torch._utils._rebuild_tensor_v2":
-            raise TypeError
-        (kind, storage, record, _, count), offset, shape, strides = node.arguments[
-            :4
-        ]  # _: the device it was on
-        if kind != "storage" or not issubclass(storage, Stub) or type(record) is not str:
-            raise TypeError
-        if type(shape) is not tuple or type(strides) is not tuple or len(shape) != len(strides):
-            raise TypeError
-        if any(type(size) is not int or size < 0 for size in (count, offset, *shape, *strides)):
-            raise TypeError
-    except (AttributeError, TypeError, ValueError):
-        raise ValueError(f"{name} is not a plain tensor") from None
+    storage, record, count, offset, shape, strides = _rebuild_arguments(name, node)
     if storage.source not in _DTYPES:
         raise ValueError(
             f"{name} is stored as {some([storage.source])}, not as floating-point numbers"
         )
-    last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
+    tensor = StoredTensor(name, record, _DTYPES[storage.source], count, offset, shape, strides)
+    _check_layout(tensor)
+    return tensor
+
+
+def _rebuild_arguments(
+    name: str, node: object
+) -> tuple[type[Stub], str, int, int, tuple[int, ...], tuple[int, ...]]:
+    """What torch's function that rebuilds a tensor is given, if it is of the right types."""
+    if isinstance(node, Stub) and node.source == "torch._utils._rebuild_parameter":
+        node = node.arguments[0] if node.arguments else None
+    if isinstance(node, Stub) and node.source == "torch._utils._rebuild_tensor_v2":
+        match node.arguments[:4]:
+            case (
+                ("storage", type() as storage, str() as record, _, count),  # _: its device
+                offset,
+                tuple() as shape,
+                tuple() as strides,
+            ) if (
+                issubclass(storage, Stub)
+                and len(shape) == len(strides)
+                and all(type(n) is int and n >= 0 for n in (count, offset, *shape, *strides))
+            ):
+                return storage, record, count, offset, shape, strides
+    raise ValueError(f"{name} is not a plain tensor")
+
+
+def _check_layout(tensor: StoredTensor) -> None:
+    """Refuse a layout that reaches beyond its record or uses a number twice."""
+    shape, count = tensor.shape, tensor.count
+    last = tensor.offset + sum((size - 1) * stride for size, stride in zip(shape, tensor.strides))
     if not all(shape) or math.prod(shape) > count or last >= count:
-        raise ValueError(f"{name} of shape {shape} does not fit its storage of {count} numbers")
-    return Tensor(name, record, _DTYPES[storage.source], count, offset, shape, strides)
+        raise ValueError(
+            f"{tensor.name} of shape {shape} does not fit its storage of {count} numbers"
+        )
 
 
 # the archive ---------------------------------------------------------------------
@@ -171,8 +195,9 @@ class Archive:
         ValueError: here and in the methods, saying what is wrong with the file.
     """
 
-    def __init__(self, file):
-        self.file, self.size, self.intact = file, file.seek(0, io.SEEK_END), set()
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size = file, file.seek(0, io.SEEK_END)
+        self.intact: set[str] = set()
         if not self.size:
             raise ValueError("the file is empty")
         file.seek(0)
@@ -197,27 +222,25 @@ class Archive:
             raise ValueError(f"not a checkpoint: a zip archive with {len(pickles)} files data.pkl")
         self.folder = pickles[0].removesuffix("data.pkl")
 
-    def tree(self):
+    def tree(self) -> object:
         """The content of the pickle, with stubs in it."""
-        order = self.folder + "byteorder"
-        if order in self.records and bytes(self._map(order)) != sys.byteorder.encode():
+        byte_order = self.folder + "byteorder"
+        if byte_order in self.records and bytes(self._map(byte_order)) != sys.byteorder.encode():
             raise ValueError(f"its numbers are not {sys.byteorder}-endian, as this machine's are")
         return _unpickle(bytes(self._map(self.folder + "data.pkl")))
 
-    def read(self, tensor, device):
+    def read(self, tensor: StoredTensor, device: torch.device | str) -> Float[Tensor, "..."]:
         """A copy of a described tensor, in float32 on ``device``."""
-        data, size = (
-            self._map(f"{self.folder}data/{tensor.record}"),
-            tensor.count * tensor.dtype.itemsize,
-        )
+        data = self._map(f"{self.folder}data/{tensor.record}")
+        size = tensor.count * tensor.dtype.itemsize
         if len(data) < size:
             raise ValueError(f"{tensor.name}: {len(data)} bytes are there, expected {size}")
         numbers = torch.frombuffer(data, dtype=tensor.dtype, count=tensor.count)
         numbers = numbers.as_strided(tensor.shape, tensor.strides, tensor.offset)
         return numbers.to(device, torch.float32, copy=True).contiguous()
 
-    def _map(self, name):
-        """The bytes of a record, mapped rather than read; the mapping goes with the last reference to it."""
+    def _map(self, name: str) -> memoryview:
+        """The bytes of a record, memory-mapped for as long as something refers to them."""
         if name not in self.records:
             raise ValueError(f"the record {some([name])} is missing")
         record = self.records[name]
@@ -234,7 +257,7 @@ class Archive:
         if start + record.file_size > self.size:
             raise ValueError(f"truncated: the record {some([name])} ends after the file")
         skip = start % mmap.ALLOCATIONGRANULARITY
-        # A private mapping: writable, as torch wants its memory, yet nothing would reach the file.
+        # A private mapping: torch wants writable memory, yet nothing would reach the file.
         whole = mmap.mmap(
             self.file.fileno(),
             skip + record.file_size,

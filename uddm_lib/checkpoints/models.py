@@ -8,70 +8,84 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from uddm_lib.checkpoints._files import existing, write_tensors
 from uddm_lib.model import UDDM, UDDMConfig
 
-__all__ = ["existing", "load", "load_tokenizer", "save"]
+__all__ = ["load", "load_tokenizer", "recover", "save"]
 
 
-def save(folder, model, tokenizer=None, dtype=None):
+def save(
+    folder: str | Path,
+    model: UDDM,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    dtype: torch.dtype | None = None,
+) -> Path:
     """Write a model, as ``config.json`` and ``model.safetensors``, with its tokenizer.
 
-    The folder appears complete or not at all; one that exists is replaced.
+    The folder appears complete or not at all; an existing one is replaced. If the process is
+    killed in between, :func:`load` still finds the earlier model or the new one.
 
     Args:
-        folder: where to.
-        model: a :class:`~uddm_lib.model.UDDM`.
+        folder: where to write.
+        model: the model.
         tokenizer: the tokenizer that made its token ids, if any.
-        dtype: floating-point type on disk (``torch.float16`` halves the size); the model's own by default.
+        dtype: floating-point type on disk (``torch.float16`` halves the size); the model's own
+            by default.
 
     Returns:
         The folder's path.
 
     Raises:
-        OSError: if the disk is full or read-only; what stood there before is left as it was.
+        OSError: if the disk is full or read-only; an existing folder stays as it was.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
+    recover(folder)
     new = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
+        model.config.save_pretrained(new)
         state = {
             name: value.to(dtype or value.dtype).contiguous().cpu()
             for name, value in model.state_dict().items()
         }
-        model.config.save_pretrained(new)
-        try:
-            save_file(state, new / "model.safetensors", {"format": "pt"})
-        except SafetensorError as error:  # what a full disk raises there
-            raise OSError(f"{folder} can't be written: {error}") from None
+        write_tensors(new / "model.safetensors", state, {"format": "pt"})
         if tokenizer is not None:
             tokenizer.save_pretrained(new)
         new.chmod(0o755)
-        (new / "model.safetensors").chmod(
-            0o644
-        )  # safetensors leaves it readable to its owner alone
-        old = None
         if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
-            os.replace(folder, old)
+            os.replace(folder, _set_aside(folder))
         os.replace(new, folder)
-        if old is not None:
-            shutil.rmtree(old)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+        recover(folder)
     return folder
 
 
-def load(folder, device="cpu"):
+def recover(folder: Path) -> None:
+    """Bring back the earlier model that a killed :func:`save` set aside, or remove it.
+
+    It comes back if there is no model in ``folder``.
+    """
+    earlier = _set_aside(folder)
+    if not earlier.is_dir():
+        return
+    if folder.exists():
+        shutil.rmtree(earlier)
+    else:
+        os.replace(earlier, folder)
+
+
+def load(folder: str | Path, device: torch.device | str = "cpu") -> UDDM:
     """Read a model that :func:`save` wrote, in float32 and evaluation mode.
 
     Raises:
         FileNotFoundError: if the folder or one of its two files is missing.
         ValueError: if a file is truncated or not a UDDM's; the message names it.
     """
-    folder = Path(folder)
+    folder = _whole(Path(folder))
     config_file, weights = existing(folder, "config.json"), existing(folder, "model.safetensors")
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
@@ -91,22 +105,28 @@ def load(folder, device="cpu"):
         raise ValueError(
             f"{weights} can't be read as the model that {config_file.name} describes: {error}"
         ) from None
-    return model.to(device).eval()
+    model = model.eval()
+    model.to(device)
+    return model
 
 
-def load_tokenizer(folder):
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """Read the tokenizer beside a saved model.
 
     Raises:
         FileNotFoundError: if there is none.
     """
-    existing(Path(folder), "tokenizer.json")
+    folder = _whole(Path(folder))
+    existing(folder, "tokenizer.json")
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def existing(folder, name):
-    if not (folder / name).is_file():
-        raise FileNotFoundError(
-            f"{folder / name} is missing: no trained model or state was saved there"
-        )
-    return folder / name
+def _set_aside(folder: Path) -> Path:
+    """Where the earlier model is while the new one takes its place."""
+    return folder.with_name(f".{folder.name}-old")
+
+
+def _whole(folder: Path) -> Path:
+    """The folder, or the earlier model if a killed :func:`save` left only that."""
+    earlier = _set_aside(folder)
+    return earlier if earlier.is_dir() and not folder.exists() else folder

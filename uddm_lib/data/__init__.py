@@ -1,8 +1,12 @@
-"""Corpora as token blocks: a Markov chain, Bible translations, any text, LM1B; subsets, digests."""
+"""Corpora as token blocks: a Markov chain, Bible translations, any text, LM1B; subsets, digests.
 
-from uddm_lib.data.blocks import digest
-from uddm_lib.data.corpora import CORPORA, Corpus, chain_entropy, load_corpus, markov_chain, subset
-from uddm_lib.data.packing import check_blocks
+To add a corpus, see :mod:`uddm_lib.data.registry`.
+"""
+
+from uddm_lib.data.blocks import check_blocks, digest
+from uddm_lib.data.corpus import Corpus, subset
+from uddm_lib.data.markov import chain_entropy, markov_chain
+from uddm_lib.data.registry import CORPORA, load_corpus
 from uddm_lib.data.tokenizers import load_tokenizer
 
 __all__ = [

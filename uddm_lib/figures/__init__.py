@@ -1,18 +1,23 @@
-"""The figures, drawn from tables alone, in one style: the paper's here, those of notebook 1 in ``theory_figures``."""
+"""The figures, each drawn from tables alone, in one style.
+
+Here are the paper's figures and those of a training; :mod:`uddm_lib.figures.theory_figures` has
+those of notebook 1. The tables are those of :mod:`uddm_lib.statistics.collect`.
+
+Every function returns a :class:`matplotlib.figure.Figure` made without pyplot: nothing global
+changes, and a notebook shows it with ``display``. Ordered values (n, t) have the colors of
+viridis, which also reads in gray, and a marker each. Line styles tell the sets apart: training
+solid, test or generated dashed, the control dotted. Where the source is known, thin lines without
+markers show the two exact limits that a trained network lies between: the memorizer of its
+training set, and the generalizer, which knows the source (dash-dotted).
+"""
 
 from uddm_lib.figures._plotting import STYLE, save
-from uddm_lib.figures.paper import (
-    figure1,
-    figure2,
-    figure3,
-    figure4,
-    figure5,
-    perplexity,
-    recovery_against_time,
-    text_examples,
-    token_histograms,
-    training_curve,
-)
+from uddm_lib.figures.figure1_basins import figure1
+from uddm_lib.figures.figure2_recovery import figure2, recovery_against_time
+from uddm_lib.figures.figure3_examples import figure3, text_examples, token_histograms
+from uddm_lib.figures.figure4_sequence_entropy import figure4
+from uddm_lib.figures.figure5_entropy import figure5
+from uddm_lib.figures.training_curves import perplexity, training_curve
 
 __all__ = [
     "STYLE",

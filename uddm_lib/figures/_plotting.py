@@ -1,19 +1,28 @@
-"""What the figures share: the style, panels, lines, legends, and saving."""
+"""What the figures share: style, panels, curves, legends, and saving."""
 
 import functools
 import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib
 import matplotlib.figure
+import numpy as np
+import pandas as pd
+from cycler import cycler
 from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from uddm_lib.results import atomic_write, resolve
-from uddm_lib.statistics.summary import need
+from uddm_lib.statistics.summary import require_columns
 
-COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
-STYLE = {
+BLUE, ORANGE, GREEN, PINK = COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
+GRAY = "0.45"
+STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -32,142 +41,169 @@ STYLE = {
     "figure.dpi": 110,
     "savefig.dpi": 180,
     "pdf.fonttype": 42,
-    "axes.prop_cycle": matplotlib.cycler(color=COLORS),
+    "axes.prop_cycle": cycler(color=COLORS),
     "svg.hashsalt": "uddm",
 }
 MARKERS = "os^Dv<>PX*"
-LIMITS = {"memorizer": (0, (1, 1)), "generalizer": "-."}  # exact limit -> line style
+SETS = {  # set -> label, line style
+    "train": ("training sequences", "-"),
+    "test": ("unseen test sequences", "--"),
+    "generated": ("generated sequences", "--"),
+    "random": ("control: random sequences", ":"),
+}
+LIMITS: dict[str, Any] = {"memorizer": (0, (1, 1)), "generalizer": "-."}  # limit -> line style
 TITLES = {"markov": "Markov chain", "kjv": "King James Bible"}
 
+Shared = bool | Literal["none", "all", "row", "col"]
+P = ParamSpec("P")
+T = TypeVar("T")
 
-def styled(draw):
-    """A figure function that draws in the one style, and leaves matplotlib's settings alone."""
+
+def styled(draw: Callable[P, T]) -> Callable[P, T]:
+    """Make a function draw in the one style, and leave matplotlib's settings alone."""
 
     @functools.wraps(draw)
-    def styled(*arguments, **options):
-        with matplotlib.rc_context(STYLE):
+    def draw_in_style(*arguments: P.args, **options: P.kwargs) -> T:
+        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  # its stubs list the keys
             return draw(*arguments, **options)
 
-    return styled
+    return draw_in_style
 
 
 class Figure(matplotlib.figure.Figure):
-    """A figure that keeps the style until it is drawn: matplotlib makes ticks only then, from its settings."""
+    """A figure that keeps the style until it is drawn.
+
+    Matplotlib makes ticks only then, from the settings of that moment.
+    """
 
     @styled
-    def draw(self, renderer):
+    def draw(self, renderer: Any) -> None:  # RendererBase, or MixedModeRenderer, which is none
         super().draw(renderer)
 
 
 @styled
-def save(figure, folder, name):
+def save(figure: matplotlib.figure.Figure, folder: str | Path, name: str) -> None:
     """Write ``<name>.png`` and ``<name>.pdf``; the same figure gives the same bytes.
 
     Raises:
-        OSError: if a file can't be written; an older one is left as it was.
+        OSError: if a file cannot be written; an older one is left as it was.
     """
-    for suffix, metadata in (
-        ("png", {"Software": None}),
-        ("pdf", {"CreationDate": None, "Producer": None}),
-    ):
+    kinds: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Producer": None},
+    }
+    for suffix, metadata in kinds.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix, metadata=metadata)
         atomic_write(resolve(folder) / f"{name}.{suffix}", buffer.getvalue())
 
 
-def panels(rows, columns, size, below=0, **shared):
-    """A figure and its axes; with room for a second part of ``below`` inches, two subfigures in place of the figure."""
+def panels(
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    below: float = 0,
+    sharex: Shared = False,
+    sharey: Shared = False,
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes (rows, columns), each panel of ``size`` inches.
+
+    With room for a second part of ``below`` inches the figure has two subfigures, and the axes
+    are in the first.
+    """
     heights = rows * size[1] + 0.4, below
     figure = Figure(figsize=(columns * size[0] + 1.6, sum(heights)), layout="constrained")
-    part = figure.subfigures(2, 1, height_ratios=heights)[0] if below else figure
-    return figure, part.subplots(rows, columns, squeeze=False, **shared)
+    part: FigureBase = figure
+    if below:
+        figure.subfigures(2, 1, height_ratios=heights)
+        part = figure.subfigs[0]
+    return figure, part.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
 
 
-def of(frame, corpus, columns):
-    """The corpus's rows, or an error that says what the table holds."""
-    need(frame, ["corpus", *columns])
-    table = frame[frame["corpus"] == corpus]
-    if table.empty:
-        raise ValueError(
-            f"corpus={corpus!r} is not in the table; it holds {', '.join(unique(frame, 'corpus'))}"
-        )
-    return table
+def rows_of_corpus(frame: pd.DataFrame, corpus: str, columns: Iterable[str]) -> pd.DataFrame:
+    """The corpus's rows.
+
+    Raises:
+        ValueError: naming what the table holds, if a column or the corpus is missing.
+    """
+    require_columns(frame, ["corpus", *columns])
+    return rows_with(frame, "corpus", corpus)
 
 
-def of_size(table, size):
-    """The rows of one model size, or an error that says which there are."""
-    if size not in set(table["size"]):
-        raise ValueError(
-            f"size={size!r} is not in the table; it holds {', '.join(unique(table, 'size'))}"
-        )
-    return table[table["size"] == size]
+def rows_with(frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
+    """The rows with a value in a column.
+
+    Raises:
+        ValueError: naming what the column holds, if there are none.
+    """
+    rows = frame[frame[column] == value]
+    if rows.empty:
+        present = ", ".join(unique(frame, column))
+        raise ValueError(f"{column}={value!r} is not in the table; it holds {present}")
+    return rows
 
 
-def unique(frame, column):
+def unique(frame: pd.DataFrame, column: str) -> list[Any]:
     """The values of a column, in their order of appearance."""
     return list(frame[column].unique())
 
 
-def order(values):
-    """Colour and marker of each of the ordered values: viridis without its palest end."""
-    values = sorted(values.unique())
-    step = 0.88 / max(1, len(values) - 1)
+def ordered_styles(values: pd.Series) -> dict[Any, tuple[Any, str]]:
+    """Color and marker of each value, in increasing order: viridis without its palest end."""
+    ordered = sorted(values.unique())
+    step = 0.88 / max(1, len(ordered) - 1)
     return {
-        v: (colormaps["viridis"](i * step), MARKERS[i % len(MARKERS)]) for i, v in enumerate(values)
+        value: (colormaps["viridis"](i * step), MARKERS[i % len(MARKERS)])
+        for i, value in enumerate(ordered)
     }
 
 
-def spread(items, most=9):
-    """At most ``most`` of the dictionary's items, evenly spread, the first and the last among them: for a key."""
-    keys, count = list(items), min(most, len(items))
+def evenly_spaced(items: Mapping[Any, T], at_most: int = 9) -> dict[Any, T]:
+    """At most so many of the items, evenly spaced, with the first and the last: for a legend."""
+    keys, count = list(items), min(at_most, len(items))
     picked = {round(i * (len(keys) - 1) / max(1, count - 1)) for i in range(count)}
     return {key: items[key] for i, key in enumerate(keys) if i in picked}
 
 
-def line(axis, rows, x, **style):
-    """A curve of means with the bars of their intervals; rows with the columns ``x, mean, low, high``."""
+def draw_means(axis: Axes, rows: pd.DataFrame, x: str, **style: Any) -> None:
+    """Draw means with the bars of their intervals; rows with columns ``x, mean, low, high``."""
     rows = rows.sort_values(x)
-    errors = [
-        (rows["mean"] - rows["low"]).clip(lower=0),
-        (rows["high"] - rows["mean"]).clip(lower=0),
-    ]
-    axis.errorbar(rows[x], rows["mean"], errors, elinewidth=0.8, capsize=1.5, **style)
+    below = (rows["mean"] - rows["low"]).clip(lower=0)
+    above = (rows["high"] - rows["mean"]).clip(lower=0)
+    axis.errorbar(rows[x], rows["mean"], [below, above], elinewidth=0.8, capsize=1.5, **style)
 
 
-def limit_line(axis, rows, x, color):
-    """The curve of one exact limit, if the rows have any."""
+def draw_limit(axis: Axes, rows: pd.DataFrame, x: str, color: Any) -> None:
+    """Draw the curve of one exact limit as a thin line, if there are rows of it."""
     if len(rows):
         rows = rows.sort_values(x)
+        style = LIMITS[rows["denoiser"].iloc[0]]
         axis.plot(
             rows[x],
             rows["mean"],
             color=color,
             linewidth=0.8,
             alpha=0.9,
-            linestyle=LIMITS[rows["denoiser"].iloc[0]],
+            linestyle=style,
             zorder=1.5,
         )
 
 
-def limit_handles(table, memorizer, generalizer=None):
-    """Keys of the limits that the table has; the arguments say what their colours mean (the same if one is given)."""
-    colours = memorizer, generalizer or memorizer
-    return [
-        handle(f"exact {name}\n({colour})", color="0.2", linewidth=0.8, linestyle=style)
-        for (name, style), colour in zip(LIMITS.items(), colours)
-        if name in set(table["denoiser"])
-    ]
+def draw_histogram(axis: Axes, rows: pd.DataFrame, color: str, fill: bool) -> None:
+    """Draw a histogram from rows with the columns ``low, high, share``."""
+    edges = [*rows["low"], rows["high"].iloc[-1]]
+    axis.stairs(
+        rows["share"], edges, color=color, fill=fill, alpha=0.45 if fill else 1, linewidth=1.4
+    )
 
 
-def log_n(axis, n):
-    """A logarithmic axis of training-set sizes, labelled at the values that occur."""
+def set_log_n_axis(axis: Axes, n: pd.Series) -> None:
+    """Make x a logarithmic axis of training-set sizes, labeled at the values that occur."""
     values = sorted(n.unique(), reverse=True)
-    apart = (values[0] / values[-1]) ** 0.06
-    ticks = values[
-        :1
-    ]  # from the largest n down, without those whose label would touch the one before
+    distance = (values[0] / values[-1]) ** 0.06
+    ticks = values[:1]  # from the largest n down; a label must not touch the one before
     for value in values[1:]:
-        if value * apart <= ticks[-1]:
+        if value * distance <= ticks[-1]:
             ticks.append(value)
     axis.set_xscale("log", base=2)
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], rotation=45, ha="right")
@@ -175,8 +211,8 @@ def log_n(axis, n):
     axis.set_xlabel("training sequences n")
 
 
-def plain_log(axis):
-    """A log y axis with plain numbers, also at 2, 3 and 5 where the range is short."""
+def set_plain_log_axis(axis: Axes) -> None:
+    """Make y a logarithmic axis with plain numbers, also at 2, 3 and 5 if the range is short."""
     axis.set_yscale("log")
     low, high = axis.get_ylim()
     axis.yaxis.set_major_locator(LogLocator(10, (1, 2, 3, 5) if high < 100 * low else (1,)))
@@ -186,30 +222,37 @@ def plain_log(axis):
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def stairs(axis, rows, color, fill):
-    """A histogram from rows with the columns ``low, high, share``."""
-    edges = [*rows["low"], rows["high"].iloc[-1]]
-    axis.stairs(
-        rows["share"], edges, color=color, fill=fill, alpha=0.45 if fill else 1, linewidth=1.4
-    )
-
-
-def handle(label, **style):
-    """An entry of a key."""
+def legend_entry(label: str, **style: Any) -> Line2D:
+    """An entry of a legend."""
     return Line2D([], [], label=label, **style)
 
 
-def legend(figure, handles, where):
-    """A key outside the panels, at the ``right`` or the ``bottom``."""
+def limit_entries(
+    table: pd.DataFrame, memorizer: str, generalizer: str | None = None
+) -> list[Line2D]:
+    """Legend entries of the limits that the table has.
+
+    ``memorizer`` and ``generalizer`` say what the colors of each mean; one text serves both.
+    """
+    meanings = memorizer, generalizer or memorizer
+    present = set(table["denoiser"])
+    return [
+        legend_entry(f"exact {name}\n({meaning})", color="0.2", linewidth=0.8, linestyle=style)
+        for (name, style), meaning in zip(LIMITS.items(), meanings)
+        if name in present
+    ]
+
+
+def add_legend(figure: FigureBase, entries: Sequence[Line2D], where: str) -> None:
+    """Add a legend outside the panels, at the ``right`` or the ``bottom``."""
     if where == "right":
-        figure.legend(handles=handles, loc="outside right upper", handlelength=2.6)
+        figure.legend(handles=entries, loc="outside right upper", handlelength=2.6)
     else:
         figure.legend(
-            handles=handles, loc="outside lower center", ncols=len(handles), handlelength=2.6
+            handles=entries, loc="outside lower center", ncols=len(entries), handlelength=2.6
         )
 
 
-def titled(figure, what, corpus):
-    """Give a figure its title, with the corpus's full name; returns the figure."""
+def add_title(figure: FigureBase, what: str, corpus: str) -> None:
+    """Give a figure its title, with the corpus's full name."""
     figure.suptitle(f"{what}: {TITLES.get(corpus, corpus)}", x=0.01, ha="left", fontsize=10)
-    return figure

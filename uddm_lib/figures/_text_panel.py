@@ -1,181 +1,183 @@
-"""Text as a picture: tokens in a monospace grid, marked by what corruption and restoration did to them.
+"""Text as a picture: a monospace grid of tokens, marked by corruption and restoration.
 
 The three versions of a sequence stand under each other, token under token, and wrap together.
 """
 
 from functools import cache
 
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch, Rectangle
 
-from uddm_lib.figures._plotting import TITLES, of, of_size, unique
+from uddm_lib.figures._plotting import BLUE, ORANGE, TITLES, rows_of_corpus, rows_with, unique
 
-KEY = {"rows": ("original", "perturbed", "restored")}
-WIDTHS = 40, 76  # characters a line, least and most
-BLOCKS = 6  # lines of text shown of a sequence, at most
-_MARKS = {  # kind of token -> fill, edge, text colour, what the key calls it; fills differ in lightness as well
+VERSIONS = ("original", "perturbed", "restored")
+LEAST_WIDTH, MOST_WIDTH = 40, 76  # characters in a line
+MOST_BLOCKS = 6  # lines of text of a sequence that are shown
+_MARKS = {  # kind of token -> fill, edge, text color, legend; fills also differ in lightness
     "untouched": (None, None, "black", None),
     "corrupted": ("0.85", None, "black", "corrupted"),
-    "recovered": ("#0072B2", None, "white", "recovered"),
-    "failed": ("#F5B97F", "#D55E00", "black", "not recovered"),
+    "recovered": (BLUE, None, "white", "recovered"),
+    "failed": ("#F5B97F", ORANGE, "black", "not recovered"),
     "unstable": (None, "black", "black", "untouched, yet changed"),
+}
+_OUTCOMES = {  # corrupted?, restored as in the original? -> kind of token
+    (True, True): "recovered",
+    (True, False): "failed",
+    (False, False): "unstable",
+    (False, True): "untouched",
 }
 _SIGNS = {" ": "\u00b7", "\n": "\u00b6", "\r": "\u00b6", "\t": "\u2192", "</s>": "\u00b6"}
 _ROW, _GAP = 1.25, 0.7  # distance of rows, and of blocks beyond that, in line heights
 
 
-def examples_of(examples, corpus, process, size=None):
+def select_examples(
+    examples: pd.DataFrame, corpus: str, process: str, size: str | None = None
+) -> pd.DataFrame:
     """The examples of one process, and of one size (the largest by default)."""
-    table = of(examples, corpus, ["size", "n", "set", "process", "level", "position", *KEY["rows"]])
-    table = of_size(table, size or unique(table, "size")[-1])
-    if process not in set(table["process"]):
-        raise ValueError(
-            f"process={process!r} is not in the table; it holds {', '.join(unique(table, 'process'))}"
-        )
-    return table[table["process"] == process]
+    columns = ["size", "n", "set", "process", "level", "position", *VERSIONS]
+    table = rows_of_corpus(examples, corpus, columns)
+    table = rows_with(table, "size", size or unique(table, "size")[-1])
+    return rows_with(table, "process", process)
 
 
-def draw_examples(figure, table, corpus, letter=""):
+def draw_examples(figure: FigureBase, table: pd.DataFrame, corpus: str, letter: str = "") -> None:
     """Draw the examples of one process, under a title that says how they were made."""
     draw_text(figure, table)
     level, size = table["level"].iloc[0], table["size"].iloc[0]
-    what = (
-        f"restored from t = {level:g}"
-        if table["process"].iloc[0] == "stochastic"
-        else f"with {level:.0%} of the tokens corrupted, restored greedily"
-    )
-    figure.suptitle(
-        f"{letter}Text {what}: {TITLES.get(corpus, corpus)}, {size}", x=0.01, ha="left", fontsize=10
-    )
+    if table["process"].iloc[0] == "stochastic":
+        process = f"restored from t = {level:g}"
+    else:
+        process = f"with {level:.0%} of the tokens corrupted, restored greedily"
+    title = f"{letter}Text {process}: {TITLES.get(corpus, corpus)}, {size}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
 
 
-def draw_text(figure, table):
-    """Draw the sequences of ``table`` (a row a token): a row of panels per n, columns train and test."""
+def draw_text(figure: FigureBase, table: pd.DataFrame) -> None:
+    """Draw sequences (a row per token): a row of panels per n, columns train and test."""
     rows = _panels(table)
     heights = [max(panel.height for panel in row) for row in rows]
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False, height_ratios=heights)
-    for line, row, height in zip(axes, rows, heights):
-        for axis, panel in zip(line, row):
+    for row_axes, row, height in zip(axes, rows, heights):
+        for axis, panel in zip(row_axes, row):
             axis.set_title(panel.title, loc="left", fontsize=8)
             panel.draw(axis, height)
-    keys = [
+    entries = [
         Patch(facecolor=fill or "white", edgecolor=edge or fill, label=label)
         for fill, edge, _, label in _MARKS.values()
         if label
     ]
     figure.legend(
-        handles=keys, loc="outside lower center", ncols=len(keys), fontsize=8, frameon=False
+        handles=entries, loc="outside lower center", ncols=len(entries), fontsize=8, frameon=False
     )
 
 
-def text_height(table):
-    """Inches that :func:`draw_text` needs, with titles and key."""
+def text_height(table: pd.DataFrame) -> float:
+    """Inches that :func:`draw_text` needs, with titles and legend."""
     return 0.6 + sum(0.3 + max(panel.height for panel in row) for row in _panels(table))
-
-
-def _panels(table):
-    many, sets = (
-        sorted(table["n"].unique()),
-        [name for name in ("train", "test") if name in set(table["set"])],
-    )
-    return [
-        [
-            _Panel(
-                table[(table["n"] == n) & (table["set"] == name)].sort_values("position"), n, name
-            )
-            for name in sets
-        ]
-        for n in many
-    ]
 
 
 class _Panel:
     """One sequence, laid out: which tokens stand on which line, and how large."""
 
-    def __init__(self, part, n, name):
-        self.tokens = {row: [_visible(token) for token in part[row]] for row in KEY["rows"]}
-        changed, right = part["original"] != part["perturbed"], part["original"] == part["restored"]
-        outcome = {
-            (True, True): "recovered",
-            (True, False): "failed",
-            (False, False): "unstable",
-            (False, True): "untouched",
-        }
+    def __init__(self, sequence: pd.DataFrame, n: int, name: str) -> None:
+        self.tokens = {row: [_visible(token) for token in sequence[row]] for row in VERSIONS}
+        corrupted = sequence["original"] != sequence["perturbed"]
+        restored = sequence["original"] == sequence["restored"]
         self.kinds = {
-            "original": ["untouched"] * len(part),
-            "perturbed": ["corrupted" if each else "untouched" for each in changed],
-            "restored": [outcome[pair] for pair in zip(changed, right)],
+            "original": ["untouched"] * len(sequence),
+            "perturbed": ["corrupted" if changed else "untouched" for changed in corrupted],
+            "restored": [_OUTCOMES[outcome] for outcome in zip(corrupted, restored)],
         }
-        cells = [min(max(map(len, column)), WIDTHS[1]) for column in zip(*self.tokens.values())]
-        self.width = min(max(WIDTHS[0], sum(cells)), WIDTHS[1])
-        self.size = min(9, 6 * WIDTHS[1] / self.width)
-        self.places, column, block = (
-            [],
-            0,
-            0,
-        )  # block, column and width of every token that is shown
-        for cell in cells:
-            if column + cell > self.width:
-                column, block = 0, block + 1
-            if block == BLOCKS:
-                break
-            self.places.append((block, column, cell))
-            column += cell
+        widths = [min(max(map(len, column)), MOST_WIDTH) for column in zip(*self.tokens.values())]
+        self.width = min(max(LEAST_WIDTH, sum(widths)), MOST_WIDTH)
+        self.font_size = min(9, 6 * MOST_WIDTH / self.width)
+        self.places = self._wrapped(widths)
         self.blocks = 1 + (self.places[-1][0] if self.places else 0)
         self.title = f"n = {n:,}, {'training' if name == 'train' else 'unseen test'} sequence"
-        if len(self.places) < len(cells):
-            self.title += f" (first {len(self.places)} of {len(cells)} tokens)"
+        if len(self.places) < len(widths):
+            self.title += f" (first {len(self.places)} of {len(widths)} tokens)"
+
+    def _wrapped(self, widths: list[int]) -> list[tuple[int, int, int]]:
+        """Block, column and width of every token that is shown."""
+        places, column, block = [], 0, 0
+        for width in widths:
+            if column + width > self.width:
+                column, block = 0, block + 1
+            if block == MOST_BLOCKS:
+                break
+            places.append((block, column, width))
+            column += width
+        return places
 
     @property
-    def line(self):
+    def line_height(self) -> float:
         """Height of a line in inches."""
-        return 1.25 * self.size / 72
+        return 1.25 * self.font_size / 72
 
     @property
-    def height(self):
-        return self.line * (self.blocks * (len(KEY["rows"]) * _ROW + _GAP))
+    def height(self) -> float:
+        """Height of the panel in inches."""
+        return self.line_height * (self.blocks * (len(VERSIONS) * _ROW + _GAP))
 
-    def draw(self, axis, height):
+    def draw(self, axis: Axes, height: float) -> None:
+        """Draw the tokens on an axis of ``height`` inches."""
         for block in range(self.blocks):
-            for row, name in enumerate(KEY["rows"]):
-                y = (block * len(KEY["rows"]) + row) * _ROW + block * _GAP
+            for row, name in enumerate(VERSIONS):
+                y = (block * len(VERSIONS) + row) * _ROW + block * _GAP
                 axis.text(-1, y + 0.5, name, ha="right", va="center", fontsize=6.5, color="0.35")
-                for i, (where, column, cell) in enumerate(self.places):
-                    if where == block:
-                        _draw_token(
-                            axis,
-                            column,
-                            y,
-                            cell,
-                            self.tokens[name][i],
-                            self.kinds[name][i],
-                            self.size,
-                        )
-        axis.set(xlim=(-0.13 * self.width, self.width + 0.5), ylim=(height / self.line, -0.2))
+                for i, (token_block, column, width) in enumerate(self.places):
+                    if token_block == block:
+                        token, kind = self.tokens[name][i], self.kinds[name][i]
+                        _draw_token(axis, (column, y), width, token, kind, self.font_size)
+        axis.set(
+            xlim=(-0.13 * self.width, self.width + 0.5), ylim=(height / self.line_height, -0.2)
+        )
         axis.set_axis_off()
 
 
-def _draw_token(axis, column, y, cell, token, kind, size):
+def _panels(table: pd.DataFrame) -> list[list[_Panel]]:
+    sets = [name for name in ("train", "test") if name in set(table["set"])]
+    rows = []
+    for n in sorted(table["n"].unique()):
+        parts = [table[(table["n"] == n) & (table["set"] == name)] for name in sets]
+        rows.append(
+            [_Panel(part.sort_values("position"), int(n), name) for part, name in zip(parts, sets)]
+        )
+    return rows
+
+
+def _draw_token(
+    axis: Axes,
+    place: tuple[float, float],
+    width: int,
+    token: str,
+    kind: str,
+    font_size: float,
+) -> None:
+    """Draw one token in the middle of a cell, with the mark of its kind."""
+    column, y = place
     fill, edge, color, _ = _MARKS[kind]
     if fill or edge:
-        axis.add_patch(
-            Rectangle(
-                (column + 0.06, y),
-                cell - 0.12,
-                1,
-                facecolor=fill or "none",
-                edgecolor=edge or "none",
-                linewidth=0.8,
-            )
+        cell = Rectangle(
+            (column + 0.06, y),
+            width - 0.12,
+            1,
+            facecolor=fill or "none",
+            edgecolor=edge or "none",
+            linewidth=0.8,
         )
-    start = column + (cell - min(len(token), cell)) / 2
-    for i, letter in enumerate(token[:cell]):
+        axis.add_patch(cell)
+    start = column + (width - min(len(token), width)) / 2
+    for i, letter in enumerate(token[:width]):
         axis.text(
             start + i + 0.5,
             y + 0.52,
             letter,
             family="monospace",
-            fontsize=size,
+            fontsize=font_size,
             ha="center",
             va="center",
             color=color,
@@ -183,15 +185,18 @@ def _draw_token(axis, column, y, cell, token, kind, size):
         )
 
 
-def _visible(token):
-    """The token with white space and the end of a document as signs, and a box for every letter that the font lacks."""
+def _visible(token: str) -> str:
+    """The token with signs for white space and the end of a document.
+
+    A letter that the font lacks becomes a box.
+    """
     font = _letters()
     signs = (_SIGNS.get(letter, letter) for letter in ([token] if token in _SIGNS else token))
     return "".join(sign if ord(sign) in font else "\u25a1" for sign in signs) or "\u00d8"
 
 
 @cache
-def _letters():
+def _letters() -> frozenset[int]:
     """Code points that the monospace font can draw."""
     font = get_font(findfont(FontProperties(family="monospace")))
     return frozenset(

@@ -1,1 +1,1 @@
-"""Statistics of tables: means with bootstrap intervals, the transition, the claims, the tables of a whole sweep."""
+"""Statistics of tables: means with intervals, the transition, the claims, a sweep's tables."""

@@ -1,14 +1,22 @@
-"""A sweep's tables: those of its runs, a row a sequence or a token (:func:`collect`), and the small ones that the
-figures are drawn from (:func:`figure_tables`), which are kept beside the figures (:func:`read_tables`).
+"""A sweep's tables: those of its runs, and the small ones that the figures are drawn from.
+
+The runs' tables have a row per sequence or token (:func:`read_runs`). The small ones
+(:func:`figure_tables`) are kept beside the figures and can be read back
+(:func:`read_figure_tables`). Both carry the versions of the code that made the runs.
 """
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from uddm_lib.results import read_run, read_table, resolve
-from uddm_lib.statistics.summary import RUN, histogram, of_denoiser, summarize
+from uddm_lib.results import input_versions, read_run, read_table, resolve
+from uddm_lib.statistics.summary import RUN_COLUMNS, histogram, of_denoiser, summarize
 from uddm_lib.statistics.transition import transition_intervals
 
-__all__ = ["collect", "figure_tables", "read_tables"]
+__all__ = ["FIGURE_TABLES", "figure_tables", "read_figure_tables", "read_runs"]
 
 RUN_TABLES = ("validation", "recovery", "basins", "examples", "token_entropy", "sequence_entropy")
 FIGURE_TABLES = (
@@ -23,11 +31,15 @@ FIGURE_TABLES = (
 )
 
 
-def collect(folder):
-    """All tables of the runs in a profile's folder, joined over the runs: small models and small n first.
+def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
+    """The tables of all runs in a profile's folder, joined: small models and small n first.
 
     Returns:
-        A dictionary from the table's name (``recovery``, ``basins``, ...) to the table.
+        From a table's name (``recovery``, ``basins``, ...) to the table. The commits and code
+        digests of the runs are in its ``attrs["provenance"]["inputs"]``.
+
+    Warns:
+        UserWarning: if different versions of the code made the runs.
 
     Raises:
         FileNotFoundError: if the folder holds no run, or runs lack tables; the message names them.
@@ -38,9 +50,10 @@ def collect(folder):
         raise FileNotFoundError(
             f"{folder} holds no run (no */run.json): train first, or give another folder"
         )
+    folders = [path for _, path in sorted(runs, key=lambda run: _corpus_and_scale(run[0]))]
     missing = [
         f"{path.name}/{name}.csv"
-        for _, path in runs
+        for path in folders
         for name in RUN_TABLES
         if not (path / f"{name}.csv").is_file()
     ]
@@ -49,56 +62,76 @@ def collect(folder):
             f"{folder} has unfinished runs, without {', '.join(sorted(missing))}: finish the "
             "sweep, or delete their folders"
         )
-    runs.sort(
-        key=lambda run: (
-            run[0]["corpus"],
-            run[0]["n_blocks"] * run[0]["hidden_size"] ** 2,
-            run[0].get("blocks", run[0]["n"]),
+    parts = {name: [read_table(path / f"{name}.csv") for path in folders] for name in RUN_TABLES}
+    versions = _versions([table for tables in parts.values() for table in tables])
+    if len(versions["code"]) > 1:
+        warnings.warn(
+            f"{folder}: {len(versions['code'])} versions of the code made these runs (commits "
+            f"{', '.join(versions['commits'])}); figures drawn from them mix these versions",
+            stacklevel=2,
         )
-    )  # n = 0 asks for the whole corpus
-    return {
-        name: pd.concat([read_table(path / f"{name}.csv") for _, path in runs], ignore_index=True)
-        for name in RUN_TABLES
-    }
+    joined = {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+    return _with_versions(joined, versions)
 
 
-def figure_tables(tables):
-    """The small tables that the figures are drawn from, out of the runs' tables of :func:`collect`.
+def figure_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The small tables that the figures are drawn from, out of those of :func:`read_runs`.
 
     Returns:
-        A dictionary from the name of the file (``figure1_basins``, ...) to the table.
+        From the name of the file (one of ``FIGURE_TABLES``) to the table, which carries the
+        versions of the runs as theirs do.
     """
     entropy = tables["sequence_entropy"]
     entropy = entropy.assign(per_token=entropy["entropy"] / entropy["tokens"])
-    return dict(
-        zip(
-            FIGURE_TABLES,
-            (
-                summarize(tables["basins"], [*RUN, "denoiser", "set", "share"], "recovered"),
-                summarize(tables["recovery"], [*RUN, "denoiser", "set", "t"], "recovered"),
-                _ends(tables["examples"]),
-                histogram(_ends(tables["token_entropy"]), [*RUN, "set", "outcome"], "entropy"),
-                histogram(of_denoiser(entropy), [*RUN, "set"], "entropy"),
-                summarize(entropy, [*RUN, "denoiser", "set"], "per_token"),
-                tables["validation"],
-                transition_intervals(tables["recovery"]),
-            ),
-        )
-    )
+    run = RUN_COLUMNS
+    small = {
+        "figure1_basins": summarize(
+            tables["basins"], [*run, "denoiser", "set", "share"], "recovered"
+        ),
+        "figure2_recovery": summarize(
+            tables["recovery"], [*run, "denoiser", "set", "t"], "recovered"
+        ),
+        "figure3_examples": _smallest_and_largest_n(tables["examples"]),
+        "figure3_token_entropy": histogram(
+            _smallest_and_largest_n(tables["token_entropy"]), [*run, "set", "outcome"], "entropy"
+        ),
+        "figure4_sequence_entropy": histogram(of_denoiser(entropy), [*run, "set"], "entropy"),
+        "figure5_entropy": summarize(entropy, [*run, "denoiser", "set"], "per_token"),
+        "perplexity": tables["validation"].copy(),
+        "transition": transition_intervals(tables["recovery"]),
+    }
+    return _with_versions(small, _versions(tables.values()))
 
 
-def read_tables(folder):
+def read_figure_tables(folder: str | Path) -> dict[str, pd.DataFrame]:
     """The tables of :func:`figure_tables` from the folder where they were saved.
 
     Raises:
-        FileNotFoundError, ValueError: if one is missing or damaged; the message names it.
+        FileNotFoundError: if one is missing; the message names it.
+        ValueError: if one is damaged; the message names it.
     """
     return {name: read_table(resolve(folder) / f"{name}.csv") for name in FIGURE_TABLES}
 
 
-def _ends(frame):
+def _corpus_and_scale(run: dict[str, Any]) -> tuple[str, int, int]:
+    """What runs are sorted by: corpus, size of the model, number of training blocks."""
+    return run["corpus"], run["n_blocks"] * run["hidden_size"] ** 2, run.get("blocks", run["n"])
+
+
+def _smallest_and_largest_n(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the smallest and the largest n of every corpus and size."""
     n = frame.groupby(["corpus", "size"])["n"]
-    return frame[
-        (frame["n"] == n.transform("min")) | (frame["n"] == n.transform("max"))
-    ].reset_index(drop=True)
+    ends = (frame["n"] == n.transform("min")) | (frame["n"] == n.transform("max"))
+    return frame[ends].reset_index(drop=True)
+
+
+def _versions(tables: Iterable[pd.DataFrame]) -> dict[str, list[str]]:
+    return input_versions(table.attrs.get("provenance", {}) for table in tables)
+
+
+def _with_versions(
+    tables: dict[str, pd.DataFrame], versions: dict[str, list[str]]
+) -> dict[str, pd.DataFrame]:
+    for table in tables.values():
+        table.attrs = {"provenance": {"inputs": versions}}
+    return tables

@@ -1,39 +1,91 @@
-"""Statistics of tables: means with bootstrap intervals, histograms, and tables as they are read."""
+"""Means with bootstrap intervals, histograms, and tables in a wide form for reading."""
+
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 
-__all__ = ["RUN", "bootstrap", "histogram", "need", "of_denoiser", "pivot", "summarize"]
+__all__ = [
+    "RUN_COLUMNS",
+    "bootstrap",
+    "bootstrap_means",
+    "histogram",
+    "of_denoiser",
+    "pivot",
+    "require_columns",
+    "summarize",
+]
 
-RUN = ["corpus", "size", "n"]  # the columns that tell one run from another
+RUN_COLUMNS = ["corpus", "size", "n"]  # they tell one run from another
+_VALUES_AT_ONCE = 2**20  # drawn in one array: a few MB, however many values there are
 
 
-def need(frame, columns):
-    """Check that a table has ``columns``; the ValueError names what it lacks and what it has."""
-    missing = [name for name in columns if name not in frame]
-    if missing:
-        raise ValueError(
-            f"the table has no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
-        )
+def require_columns(frame: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Check that a table has ``columns``.
+
+    Raises:
+        ValueError: naming those that it lacks and those that it has.
+    """
+    if missing := [name for name in columns if name not in frame]:
+        present = ", ".join(map(str, frame.columns))
+        raise ValueError(f"the table has no column {', '.join(missing)}; it has {present}")
 
 
-def of_denoiser(frame, name="network"):
-    """The rows of one denoiser: the trained ``network``, or a limit, ``memorizer`` or ``generalizer`` (maybe none)."""
-    need(frame, ["denoiser"])
+def of_denoiser(frame: pd.DataFrame, name: str = "network") -> pd.DataFrame:
+    """The rows of one denoiser, maybe none.
+
+    Args:
+        frame: a table with the column ``denoiser``.
+        name: the trained ``network``, or an exact limit, ``memorizer`` or ``generalizer``.
+    """
+    require_columns(frame, ["denoiser"])
     return frame[frame["denoiser"] == name]
 
 
-def bootstrap(values, draws=1000, seed=0, level=0.95):
-    """Mean of the values and its percentile bootstrap interval over them.
+def bootstrap_means(
+    values: Float[np.ndarray, " m"], draws: int, generator: np.random.Generator
+) -> Float[np.ndarray, " {draws}"]:
+    """Means of resamples of the values, each of as many values; NaN if there are none."""
+    if not len(values):
+        return np.full(draws, np.nan)
+    rows = max(1, _VALUES_AT_ONCE // len(values))
+    sizes = [min(rows, draws - done) for done in range(0, draws, rows)]
+    return np.concatenate(
+        [values[generator.integers(len(values), size=(k, len(values)))].mean(1) for k in sizes]
+    )
+
+
+def bootstrap(
+    values: ArrayLike, draws: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
+    """The mean of values, and its percentile bootstrap interval over them.
 
     Args:
-        values: one number a sequence; NaN (nothing to measure in that sequence) is left out.
-        draws: resamples, at least 1.
+        values: one number per sequence; NaN (nothing to measure in it) is left out.
+        draws: number of resamples, at least 1.
         seed: of the resampling.
         level: coverage, in (0, 1).
 
     Returns:
-        mean, low, high; three NaN where there are no values.
+        mean, low, high; three NaN if there are no values.
+
+    Raises:
+        ValueError: if ``draws`` or ``level`` is out of range.
+    """
+    check_bootstrap(draws, level)
+    numbers = np.asarray(values, dtype=float)
+    numbers = numbers[~np.isnan(numbers)]
+    if not len(numbers):
+        return np.nan, np.nan, np.nan
+    means = bootstrap_means(numbers, draws, np.random.default_rng(seed))
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(numbers.mean()), float(low), float(high)
+
+
+def check_bootstrap(draws: int, level: float) -> None:
+    """Check the options of a bootstrap.
 
     Raises:
         ValueError: if ``draws`` or ``level`` is out of range.
@@ -42,89 +94,80 @@ def bootstrap(values, draws=1000, seed=0, level=0.95):
         raise ValueError(
             f"draws={draws!r}, level={level!r}: draws must be at least 1, level in (0, 1)"
         )
-    values = np.asarray(values, dtype=float)
-    values = values[~np.isnan(values)]
-    if not len(values):
-        return np.nan, np.nan, np.nan
-    generator, at_once = (
-        np.random.default_rng(seed),
-        max(1, 2**20 // len(values)),
-    )  # a few MB, however many values
-    means = np.concatenate(
-        [
-            values[
-                generator.integers(len(values), size=(min(at_once, draws - i), len(values)))
-            ].mean(1)
-            for i in range(0, draws, at_once)
-        ]
-    )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return values.mean(), low, high
 
 
-def summarize(frame, by, value):
-    """Mean and 95 % bootstrap interval over sequences of every group.
+def summarize(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
+    """Mean and 95 % bootstrap interval over the sequences of every group.
 
     Args:
-        frame: a table with a row a sequence.
-        by: columns that make the groups, kept in their order of appearance.
+        frame: a table with a row per sequence.
+        by: columns that make the groups, which keep their order of appearance.
         value: the column averaged.
 
     Returns:
-        A table with the columns ``by``, ``mean``, ``low``, ``high`` and ``sequences`` (those that have a value).
+        A table with the columns ``by``, ``mean``, ``low``, ``high`` and ``sequences``, the
+        number of sequences that have a value.
 
     Raises:
         ValueError: if a column is missing.
     """
-    need(frame, [*by, value])
+    require_columns(frame, [*by, value])
     rows = [
-        (*key, *bootstrap(part), int(part.notna().sum()))
-        for key, part in frame.groupby(by, sort=False, observed=True)[value]
+        (*_key(key), *bootstrap(group.to_numpy()), int(group.notna().sum()))
+        for key, group in frame.groupby(list(by), sort=False, observed=True)[value]
     ]
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "sequences"])
 
 
-def histogram(frame, by, value, bins=40):
-    """Shares of each group's rows in equal bins, from 0 to the largest value of the group's corpus and size.
+def histogram(frame: pd.DataFrame, by: Sequence[str], value: str, bins: int = 40) -> pd.DataFrame:
+    """Shares of each group's rows in equal bins from 0.
+
+    The bins end at the largest value of the group's corpus and size.
 
     Returns:
-        A table with the columns ``by``, ``low``, ``high`` (edges of the bin), ``count`` and ``share`` (of the group).
+        A table with the columns ``by``, ``low`` and ``high`` (the bin's edges), ``count`` and
+        ``share`` (of the group).
 
     Raises:
         ValueError: if a column is missing, or there is nothing to count.
     """
-    need(frame, [*RUN, *by, value])
+    require_columns(frame, [*RUN_COLUMNS, *by, value])
     frame = frame[frame[value].notna()]
     if frame.empty:
         raise ValueError(f"column {value} of the table holds no values to count")
-    tops = frame.groupby(["corpus", "size"])[value].max()
+    largest = frame.groupby(["corpus", "size"])[value].max()
     tables = []
-    for key, part in frame.groupby(by, sort=False, observed=True):
-        top = max(tops[part["corpus"].iloc[0], part["size"].iloc[0]], 1e-3)
-        count, edges = np.histogram(part[value].clip(lower=0), bins, (0, top))
-        tables.append(
-            pd.DataFrame(
-                {
-                    **dict(zip(by, key)),
-                    "low": edges[:-1],
-                    "high": edges[1:],
-                    "count": count,
-                    "share": count / len(part),
-                }
-            )
-        )
+    for key, group in frame.groupby(list(by), sort=False, observed=True):
+        top = max(largest[group["corpus"].iloc[0], group["size"].iloc[0]], 1e-3)
+        count, edges = np.histogram(group[value].clip(lower=0), bins, (0, top))
+        columns = {
+            **dict(zip(by, _key(key))),
+            "low": edges[:-1],
+            "high": edges[1:],
+            "count": count,
+            "share": count / len(group),
+        }
+        tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
 
 
-def pivot(frame, index, columns, value="mean"):
-    """A table as it is read: a row for every combination of ``index`` in the order of appearance, columns sorted.
+def pivot(
+    frame: pd.DataFrame, index: Sequence[str], columns: Sequence[str], value: str = "mean"
+) -> pd.DataFrame:
+    """A long table in a wide form: rows by ``index``, columns by ``columns``.
+
+    Rows keep their order of appearance; columns are sorted.
 
     Raises:
         ValueError: if a column is missing.
     """
-    need(frame, [*index, *columns, value])
-    wide = frame.set_index([*index, *columns])[value].unstack(columns)
-    order = frame[index].drop_duplicates()
-    return wide.loc[
-        pd.MultiIndex.from_frame(order) if len(index) > 1 else order[index[0]]
-    ].sort_index(axis=1)
+    require_columns(frame, [*index, *columns, value])
+    wide = frame.set_index([*index, *columns])[value].unstack(list(columns))
+    rows = frame[list(index)].drop_duplicates()
+    labels = pd.MultiIndex.from_frame(rows) if len(index) > 1 else rows[index[0]]
+    return wide.loc[labels].sort_index(axis=1)
+
+
+def _key(key: Hashable) -> tuple[Hashable, ...]:
+    """The values that a group shares: ``groupby`` gives a tuple, or one value alone."""
+    return key if isinstance(key, tuple) else (key,)

@@ -5,6 +5,7 @@ couplings (:func:`uddm_lib.theory.hopfield.hebb`) and ``pseudo-likelihood`` ones
 (:func:`uddm_lib.theory.pseudo_likelihood.train`).
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pandas as pd
@@ -147,18 +148,15 @@ def generalization(
 ) -> pd.DataFrame:
     """Recovery of stored and of unseen examples against the number P of stored ones.
 
-    The stored sets are nested.
-
     Args:
         source: maps (count, generator) to examples (count, N).
-        counts: numbers of stored examples.
+        counts: numbers of stored examples; the stored sets are nested.
         share: share of flipped bits.
         probes: further states to restore, name -> (K, N), for example the hidden features.
         reference: couplings that know the source, measured as rule ``reference``.
         unseen: number of unseen examples, and the most stored ones that are measured.
-        steps: descent steps of the pseudo-likelihood.
+        steps, rules: of :func:`capacity`.
         parallel: of :func:`uddm_lib.theory.hopfield.retrieve`.
-        rules: which couplings to measure.
         seed: of the examples and of the corruption.
 
     Returns:
@@ -170,7 +168,7 @@ def generalization(
     """
     pool = source(max(counts), _seeded(seed))
     fresh = _unseen(source(4 * unseen, _seeded(seed + 1)), pool, unseen)
-    tables = []
+    measure, tables = functools.partial(recovery, share=share, parallel=parallel), []
     for count in counts:
         seen = {"stored": pool[: min(count, unseen)], "unseen": fresh}
         memories = [
@@ -181,10 +179,7 @@ def generalization(
             memories.append(("reference", reference, seen))
         for rule, couplings, groups in memories:
             for group, examples in groups.items():
-                corruption = _seeded(seed + 2)
-                table = recovery(
-                    couplings, examples, share, parallel=parallel, generator=corruption
-                )
+                table = measure(couplings, examples, generator=_seeded(seed + 2))
                 tables.append(_labeled(table, rule=rule, P=count, group=group))
     return pd.concat(tables, ignore_index=True)
 

@@ -1,7 +1,7 @@
 """The loop over optimizer steps, in one process or several, with its checkpoints."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -101,9 +101,9 @@ class TrainingLoop:
         options = self.options
         self.objective.train()
         self.log.start_clock(self.step)
-        steps = range(self.step, options.steps)
+        steps: Iterable[int] = range(self.step, options.steps)
         if self.accelerator.is_main_process:
-            steps = progress(steps, len(steps), "training", show_progress)
+            steps = progress(steps, options.steps - self.step, "training", show_progress)
         for step in steps:
             self.log.losses.append(self.update(step))
             self.step = step + 1

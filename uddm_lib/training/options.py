@@ -100,6 +100,8 @@ def _number(
     name: str, value: object, above: float, below: float, allowed: str, or_equal: bool = False
 ) -> None:
     """Check that a number is between two bounds (or equal to the lower one)."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (above < value < below or (or_equal and value == above)):
+    inside = False
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        inside = above < value < below or (or_equal and value == above)
+    if not inside:
         raise ValueError(f"{name}={value!r} is not allowed; it must be {allowed}")

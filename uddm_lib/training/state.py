@@ -24,9 +24,11 @@ class TrainingState:
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay = options.ema_decay
-        fused = {"fused": True} if model.device.type in ("cpu", "cuda") else {}
         self.optimizer = torch.optim.AdamW(
-            model.parameters(), options.learning_rate, weight_decay=0.0, **fused
+            model.parameters(),
+            options.learning_rate,
+            weight_decay=0.0,
+            fused=model.device.type in ("cpu", "cuda") or None,
         )
         self.schedule = get_scheduler(
             options.lr_schedule, self.optimizer, options.warmup_steps, options.steps
@@ -42,7 +44,8 @@ class TrainingState:
         Args:
             updates: number of updates so far. A count on the host: a device need not be waited for.
         """
-        averages, weights = list(self.average.parameters()), list(self.model.parameters())
+        averages: list[Tensor] = list(self.average.parameters())
+        weights: list[Tensor] = list(self.model.parameters())
         if updates == 0:
             torch._foreach_copy_(averages, weights)
         else:

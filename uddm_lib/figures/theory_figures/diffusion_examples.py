@@ -8,15 +8,15 @@ from uddm_lib.figures._plotting import (
     COLORS,
     MARKERS,
     Figure,
-    handle,
-    legend,
-    line,
-    order,
+    add_legend,
+    draw_means,
+    legend_entry,
+    ordered_styles,
     panels,
     styled,
     unique,
 )
-from uddm_lib.statistics.summary import need
+from uddm_lib.statistics.summary import require_columns
 
 
 @styled
@@ -26,17 +26,17 @@ def nelbo_integrands(table: pd.DataFrame) -> Figure:
     Args:
         table: of :func:`uddm_lib.theory.worked_examples.nelbo_integrands`.
     """
-    need(table, ["t"])
+    require_columns(table, ["t"])
     figure, axes = panels(1, 1, (4.8, 2.8))
     handles = []
     for name, style, color in zip(table.columns.drop("t"), ("-", "--", ":"), COLORS):
         axes[0, 0].plot(table["t"], table[name], color=color, linestyle=style)
-        handles.append(handle(name, color=color, linestyle=style))
+        handles.append(legend_entry(name, color=color, linestyle=style))
     high = table.loc[table["t"] > 0.01].drop(columns="t").max().max()
     axes[0, 0].set(
         xlabel="diffusion time t", ylabel="integrand of the NELBO (nats)", ylim=(0, 1.1 * high)
     )
-    legend(figure, handles, "right")
+    add_legend(figure, handles, "right")
     return figure
 
 
@@ -51,11 +51,11 @@ def condensation(
         weights: of :func:`uddm_lib.theory.condensation.original_weights`.
         critical: condensation time of every n.
     """
-    need(path, ["t", "step", "energy"])
-    need(weights, ["n", "t", "weight", "error"])
+    require_columns(path, ["t", "step", "energy"])
+    require_columns(weights, ["n", "t", "weight", "error"])
     figure, axes = panels(1, 2, (3.4, 2.8))
     left, right = axes[0]
-    times, counts = order(path["t"]), order(weights["n"])
+    times, counts = ordered_styles(path["t"]), ordered_styles(weights["n"])
     for t, (color, _) in times.items():
         rows = path[path["t"] == t]
         left.plot(rows["step"], rows["energy"], color=color)
@@ -70,14 +70,14 @@ def condensation(
         right.axvline(critical[n], color=color, linestyle="--", linewidth=0.8)
     right.set(xlabel="diffusion time t", ylabel="weight of the original", ylim=(-0.03, 1.03))
     handles = [
-        *(handle(f"t = {t:g}", color=color) for t, (color, _) in times.items()),
+        *(legend_entry(f"t = {t:g}", color=color) for t, (color, _) in times.items()),
         *(
-            handle(f"n = {n:,}", color=color, marker=marker)
+            legend_entry(f"n = {n:,}", color=color, marker=marker)
             for n, (color, marker) in counts.items()
         ),
-        handle("condensation time", color="0.2", linestyle="--", linewidth=0.8),
+        legend_entry("condensation time", color="0.2", linestyle="--", linewidth=0.8),
     ]
-    legend(figure, handles, "right")
+    add_legend(figure, handles, "right")
     return figure
 
 
@@ -92,32 +92,32 @@ def exact_limits(recovery: pd.DataFrame, entropy: pd.DataFrame) -> Figure:
         entropy: likewise, nats per token.
     """
     for table in (recovery, entropy):
-        need(table, ["denoiser", "n", "set", "t", "mean", "low", "high"])
+        require_columns(table, ["denoiser", "n", "set", "t", "mean", "low", "high"])
     figure, axes = panels(1, 2, (3.5, 2.9))
-    counts = order(recovery.loc[recovery["denoiser"] == "memorizer", "n"])
+    counts = ordered_styles(recovery.loc[recovery["denoiser"] == "memorizer", "n"])
     generalizer = {"color": "k", "linestyle": "-.", "marker": "x"}
     for axis, table in zip(axes[0], (recovery, entropy)):
         memory = table[table["denoiser"] == "memorizer"]
         for n, (color, marker) in counts.items():
             style = {"color": color, "marker": marker}
             rows = memory[memory["n"] == n]
-            line(axis, rows[rows["set"] == "train"], "t", **style)
+            draw_means(axis, rows[rows["set"] == "train"], "t", **style)
             unseen = {**style, "linestyle": "--", "markerfacecolor": "white"}
-            line(axis, rows[rows["set"] == "test"], "t", **unseen)
-        line(axis, table[table["denoiser"] == "generalizer"], "t", **generalizer)
+            draw_means(axis, rows[rows["set"] == "test"], "t", **unseen)
+        draw_means(axis, table[table["denoiser"] == "generalizer"], "t", **generalizer)
         axis.set(xlabel="diffusion time t")
     axes[0, 0].set(ylabel="token recovery rate", ylim=(-0.03, 1.03))
     axes[0, 1].set_ylabel("conditional entropy\n(nats per token)")
     handles = [
         *(
-            handle(f"memorizer, n = {n:,}", color=color, marker=marker)
+            legend_entry(f"memorizer, n = {n:,}", color=color, marker=marker)
             for n, (color, marker) in counts.items()
         ),
-        handle("stored sequences", color="0.2"),
-        handle("unseen sequences", color="0.2", linestyle="--"),
-        handle("generalizer", **generalizer),
+        legend_entry("stored sequences", color="0.2"),
+        legend_entry("unseen sequences", color="0.2", linestyle="--"),
+        legend_entry("generalizer", **generalizer),
     ]
-    legend(figure, handles, "right")
+    add_legend(figure, handles, "right")
     return figure
 
 
@@ -130,8 +130,8 @@ def duality(exact: pd.DataFrame, drawn: pd.DataFrame) -> Figure:
         drawn: of :func:`uddm_lib.theory.worked_examples.argmax_alpha`; the bars are two standard
             errors.
     """
-    need(exact, ["vocab_size", "gamma", "alpha"])
-    need(drawn, ["vocab_size", "gamma", "alpha", "error"])
+    require_columns(exact, ["vocab_size", "gamma", "alpha"])
+    require_columns(drawn, ["vocab_size", "gamma", "alpha", "error"])
     figure, axes = panels(1, 1, (4.8, 2.9))
     axis, handles = axes[0, 0], []
     for i, vocab_size in enumerate(unique(exact, "vocab_size")):
@@ -142,15 +142,15 @@ def duality(exact: pd.DataFrame, drawn: pd.DataFrame) -> Figure:
         rows = drawn[drawn["vocab_size"] == vocab_size]
         bars = {"linestyle": "", "capsize": 1.5, "elinewidth": 0.8}
         axis.errorbar(rows["gamma"], rows["alpha"], 2 * rows["error"], **style, **bars)
-        handles.append(handle(f"V = {vocab_size:,}", **style))
+        handles.append(legend_entry(f"V = {vocab_size:,}", **style))
     axis.axvspan(-3.5, -1.75, color="0.92", zorder=0)
     axis.set(
         xlabel=r"Gaussian noise level $\gamma$",
         ylabel=r"uniform-state $\alpha$",
         ylim=(-0.03, 1.03),
     )
-    handles.append(handle("range of the curriculum", color="0.85", linewidth=6))
-    legend(figure, handles, "right")
+    handles.append(legend_entry("range of the curriculum", color="0.85", linewidth=6))
+    add_legend(figure, handles, "right")
     return figure
 
 
@@ -161,15 +161,18 @@ def curvature(wells: pd.DataFrame) -> Figure:
     Args:
         wells: of :func:`uddm_lib.theory.worked_examples.double_well`.
     """
-    need(wells, ["log_det", "entropy", "laplace"])
+    require_columns(wells, ["log_det", "entropy", "laplace"])
     figure, axes = panels(1, 1, (4.2, 2.8))
     laplace = {"color": "0.2", "linestyle": "--"}
     quadrature = {"color": COLORS[0], "marker": "o", "linestyle": ""}
     axes[0, 0].plot(wells["log_det"], wells["laplace"], **laplace)
     axes[0, 0].plot(wells["log_det"], wells["entropy"], **quadrature)
     axes[0, 0].set(xlabel="log determinant of the Hessian", ylabel="entropy of a well (nats)")
-    handles = [handle("by quadrature", **quadrature), handle("Laplace, eq. (23)", **laplace)]
-    legend(figure, handles, "right")
+    handles = [
+        legend_entry("by quadrature", **quadrature),
+        legend_entry("Laplace, eq. (23)", **laplace),
+    ]
+    add_legend(figure, handles, "right")
     return figure
 
 
@@ -180,7 +183,7 @@ def reverse_profile(table: pd.DataFrame) -> Figure:
     Args:
         table: of :func:`uddm_lib.probes.reverse_profile`, with a column ``denoiser``.
     """
-    need(table, ["denoiser", "t", "entropy", "variance", "gap"])
+    require_columns(table, ["denoiser", "t", "entropy", "variance", "gap"])
     labels = {
         "entropy": "conditional entropy\n(nats per token)",
         "variance": r"$\sum_v p_v (1 - p_v)$",
@@ -192,10 +195,10 @@ def reverse_profile(table: pd.DataFrame) -> Figure:
         style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
         for axis, name in zip(axes[0], labels):
             axis.plot(rows["t"], rows[name], **style, markersize=3)
-        handles.append(handle(denoiser, **style, markersize=3))
+        handles.append(legend_entry(str(denoiser), **style, markersize=3))
     for axis, label in zip(axes[0], labels.values()):
         axis.set(xlabel="diffusion time t", ylabel=label)
         axis.set_ylim(bottom=0)
         axis.invert_xaxis()
-    legend(figure, handles, "right")
+    add_legend(figure, handles, "right")
     return figure

@@ -8,15 +8,15 @@ from matplotlib.lines import Line2D
 from uddm_lib.figures._plotting import (
     COLORS,
     Figure,
-    handle,
-    legend,
-    line,
-    order,
+    add_legend,
+    draw_means,
+    legend_entry,
+    ordered_styles,
     panels,
     styled,
     unique,
 )
-from uddm_lib.statistics.summary import need
+from uddm_lib.statistics.summary import require_columns
 
 RULES = {
     "hebbian": ("Hebbian", COLORS[1], "s"),
@@ -38,19 +38,19 @@ def basins(table: pd.DataFrame) -> Figure:
     Args:
         table: summary with the columns ``load, rule, share, mean, low, high``.
     """
-    need(table, ["load", "rule", "share", "mean", "low", "high"])
+    require_columns(table, ["load", "rule", "share", "mean", "low", "high"])
     loads = unique(table, "load")
     figure, axes = panels(1, len(loads), (2.1, 2.6), sharey=True)
     for axis, load in zip(axes[0], loads):
         for rule, (_, color, marker) in RULES.items():
             rows = table[(table["load"] == load) & (table["rule"] == rule)]
-            line(axis, rows, "share", color=color, marker=marker)
+            draw_means(axis, rows, "share", color=color, marker=marker)
         shares = np.linspace(0, 0.5)
         axis.plot(shares, 1 - 2 * shares, color="0.6", linestyle=":")
         axis.set(title=f"P / N = {load:g}", xlabel="share of bits flipped", ylim=(-0.05, 1.05))
     axes[0, 0].set_ylabel("overlap reached")
-    start = handle("overlap at the start", color="0.6", linestyle=":")
-    legend(figure, [*_rule_handles(), start], "bottom")
+    start = legend_entry("overlap at the start", color="0.6", linestyle=":")
+    add_legend(figure, [*_rule_handles(), start], "bottom")
     return figure
 
 
@@ -62,11 +62,11 @@ def margins(details: pd.DataFrame, summary: pd.DataFrame, maximum: float) -> Fig
         details, summary: tables of :func:`uddm_lib.theory.memory_experiments.training_history`.
         maximum: smallest margin of the maximum-margin solution of the same patterns.
     """
-    need(details, ["step", "margin"])
-    need(summary, ["step", "smallest"])
+    require_columns(details, ["step", "margin"])
+    require_columns(summary, ["step", "smallest"])
     figure, axes = panels(1, 2, (3.4, 2.7))
     left, right = axes[0]
-    stages = order(details["step"])
+    stages = ordered_styles(details["step"])
     edges = np.linspace(details["margin"].min(), details["margin"].quantile(0.999), 61)
     for step, (color, _) in stages.items():
         share, _ = np.histogram(details.loc[details["step"] == step, "margin"], edges)
@@ -76,8 +76,12 @@ def margins(details: pd.DataFrame, summary: pd.DataFrame, maximum: float) -> Fig
     right.plot(summary["step"], summary["smallest"], color=COLORS[0], marker="o")
     right.axhline(maximum, **GUIDE)
     right.set(xlabel="training step", ylabel="smallest margin,\nmean over neurons", xscale="log")
-    handles = [handle(f"step {step}", color=color) for step, (color, _) in stages.items()]
-    legend(figure, [*handles, handle("maximum margin (SVM),\nmean over neurons", **GUIDE)], "right")
+    handles = [legend_entry(f"step {step}", color=color) for step, (color, _) in stages.items()]
+    add_legend(
+        figure,
+        [*handles, legend_entry("maximum margin (SVM),\nmean over neurons", **GUIDE)],
+        "right",
+    )
     return figure
 
 
@@ -88,10 +92,10 @@ def gradient_parts(details: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     Args:
         details, summary: tables of :func:`uddm_lib.theory.memory_experiments.training_history`.
     """
-    need(details, ["step", "margin", "weight"])
-    need(summary, ["step", "cosine", "patterns"])
+    require_columns(details, ["step", "margin", "weight"])
+    require_columns(summary, ["step", "cosine", "patterns"])
     figure, axes = panels(1, 2, (3.4, 2.7))
-    stages = order(details["step"])
+    stages = ordered_styles(details["step"])
     for step, (color, _) in stages.items():
         rows = details[(details["step"] == step) & (details["neuron"] < 5)]
         weight = rows["weight"].clip(lower=1e-12)
@@ -104,10 +108,10 @@ def gradient_parts(details: pd.DataFrame, summary: pd.DataFrame) -> Figure:
     )
     _cosine_and_patterns(axes[0, 1], summary)
     handles = [
-        handle(f"step {step}", color=color, marker=".", linestyle="")
+        legend_entry(f"step {step}", color=color, marker=".", linestyle="")
         for step, (color, _) in stages.items()
     ]
-    legend(figure, handles, "right")
+    add_legend(figure, handles, "right")
     return figure
 
 
@@ -130,7 +134,7 @@ def capacity(table: pd.DataFrame) -> Figure:
     Args:
         table: a row per load and rule, columns ``load, rule, stable, retrieved``.
     """
-    need(table, ["load", "rule", "stable", "retrieved"])
+    require_columns(table, ["load", "rule", "stable", "retrieved"])
     figure, axes = panels(1, 1, (4.8, 2.9))
     axis = axes[0, 0]
     for rule, (_, color, marker) in RULES.items():
@@ -147,10 +151,10 @@ def capacity(table: pd.DataFrame) -> Figure:
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
     lines = [
-        handle("fixed points", color="0.2"),
-        handle("ends at overlap >= 0.967", color="0.2", linestyle="--"),
+        legend_entry("fixed points", color="0.2"),
+        legend_entry("ends at overlap >= 0.967", color="0.2", linestyle="--"),
     ]
-    legend(figure, [*_rule_handles(), *lines], "right")
+    add_legend(figure, [*_rule_handles(), *lines], "right")
     return figure
 
 
@@ -164,7 +168,7 @@ def generalization(table: pd.DataFrame, random_recovery: float = 0.5) -> Figure:
         table: summary with the columns ``source, rule, group, P, mean, low, high``.
         random_recovery: share of the bits that a random end recovers.
     """
-    need(table, ["source", "rule", "group", "P", "mean", "low", "high"])
+    require_columns(table, ["source", "rule", "group", "P", "mean", "low", "high"])
     sources = unique(table, "source")
     rules = [rule for rule in reversed(RULES) if rule in set(table["rule"])]
     figure, axes = panels(len(rules), len(sources), (3.3, 2.3), sharex="col", sharey=True)
@@ -177,20 +181,20 @@ def generalization(table: pd.DataFrame, random_recovery: float = 0.5) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("stored examples P")
     handles = [
-        handle(label, color=color, marker=marker, linestyle=style)
+        legend_entry(label, color=color, marker=marker, linestyle=style)
         for name, (label, color, marker, style) in GROUPS.items()
         if name in set(table["group"])
     ]
     if "reference" in set(table["rule"]):
-        handles.append(handle("knows the source", color="k", linewidth=0.8))
-    legend(figure, [*handles, handle("a random end", **FLOOR)], "right")
+        handles.append(legend_entry("knows the source", color="k", linewidth=0.8))
+    add_legend(figure, [*handles, legend_entry("a random end", **FLOOR)], "right")
     return figure
 
 
 def _groups_against_count(axis: Axes, rows: pd.DataFrame, rule: str) -> None:
     """A line per group of examples under one rule, and one of the network that knows the source."""
     for group, (_, color, marker, style) in GROUPS.items():
-        line(
+        draw_means(
             axis,
             rows[(rows["rule"] == rule) & (rows["group"] == group)],
             "P",
@@ -204,4 +208,6 @@ def _groups_against_count(axis: Axes, rows: pd.DataFrame, rule: str) -> None:
 
 
 def _rule_handles() -> list[Line2D]:
-    return [handle(label, color=color, marker=marker) for label, color, marker in RULES.values()]
+    return [
+        legend_entry(label, color=color, marker=marker) for label, color, marker in RULES.values()
+    ]

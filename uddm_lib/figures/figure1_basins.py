@@ -1,0 +1,82 @@
+"""Figure 1: basins of attraction."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+
+from uddm_lib.figures._plotting import (
+    GRAY,
+    SETS,
+    Figure,
+    add_legend,
+    add_title,
+    draw_limit,
+    draw_means,
+    evenly_spaced,
+    legend_entry,
+    limit_entries,
+    ordered_styles,
+    panels,
+    rows_of_corpus,
+    styled,
+    unique,
+)
+from uddm_lib.figures._text_panel import draw_examples, select_examples, text_height
+from uddm_lib.statistics.summary import of_denoiser
+
+
+@styled
+def figure1(basins: pd.DataFrame, corpus: str, examples: pd.DataFrame | None = None) -> Figure:
+    """Greedy recovery against the share of corrupted tokens, a curve per n (paper figure 1).
+
+    Args:
+        basins: summary with the columns
+            ``corpus, size, n, denoiser, set, share, mean, low, high``.
+        corpus: the corpus to draw.
+        examples: as for :func:`text_examples`; the greedy ones of the largest size are below.
+    """
+    table = rows_of_corpus(basins, corpus, ["size", "n", "set", "share", "mean", "low", "high"])
+    sizes, styles = unique(table, "size"), ordered_styles(of_denoiser(table)["n"])
+    text = None if examples is None else select_examples(examples, corpus, "greedy", sizes[-1])
+    below = 0 if text is None else 0.4 + text_height(text)
+    figure, axes = panels(len(sizes), 2, (3.8, 2.5), below, sharex=True, sharey=True)
+    for row, size in zip(axes, sizes):
+        for axis, name, letter in zip(row, ("train", "test"), "AB"):
+            _draw_basins(axis, table[table["size"] == size], name, styles)
+            axis.set_title(f"{letter}  {SETS[name][0]}, {size}", loc="left")
+            axis.set_ylim(-0.03, 1.03)
+        row[0].set_ylabel("token recovery rate\n(greedy)")
+    for axis in axes[-1]:
+        axis.set_xlabel("share of tokens corrupted")
+    entries = [
+        legend_entry(f"n = {n:,}", color=color, marker=marker)
+        for n, (color, marker) in evenly_spaced(styles).items()
+    ]
+    entries.append(legend_entry(f"{SETS['random'][0]},\nlargest n", color=GRAY, linestyle=":"))
+    entries += limit_entries(table, "color of n", "black")
+    upper: FigureBase = figure if text is None else figure.subfigs[0]
+    add_legend(upper, entries, "right")
+    add_title(upper, "Basins of attraction", corpus)
+    if text is not None:
+        draw_examples(figure.subfigs[1], text, corpus, "C  ")
+    return figure
+
+
+def _draw_basins(
+    axis: Axes, table: pd.DataFrame, name: str, styles: dict[Any, tuple[Any, str]]
+) -> None:
+    """Draw one size and set: a curve per n, the control, and the exact limits."""
+    networks = of_denoiser(table)
+    rows = networks[networks["set"] == name]
+    for n, (color, marker) in styles.items():
+        draw_means(axis, rows[rows["n"] == n], "share", color=color, marker=marker)
+    largest = max(styles)
+    control = networks[(networks["set"] == "random") & (networks["n"] == largest)]
+    draw_means(axis, control, "share", color=GRAY, linestyle=":")
+    rows = table[table["set"] == name]
+    for n, (color, _) in styles.items():
+        draw_limit(axis, of_denoiser(rows[rows["n"] == n], "memorizer"), "share", color)
+    generalizer = of_denoiser(rows[rows["n"] == largest], "generalizer")
+    draw_limit(axis, generalizer, "share", "k")

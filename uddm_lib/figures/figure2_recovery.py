@@ -1,0 +1,120 @@
+"""Figure 2: token recovery against the training-set size n, and against the time t."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from uddm_lib.figures._plotting import (
+    BLUE,
+    GRAY,
+    ORANGE,
+    SETS,
+    Figure,
+    add_legend,
+    add_title,
+    draw_limit,
+    draw_means,
+    evenly_spaced,
+    legend_entry,
+    limit_entries,
+    ordered_styles,
+    panels,
+    rows_of_corpus,
+    set_log_n_axis,
+    styled,
+    unique,
+)
+from uddm_lib.statistics.summary import of_denoiser
+
+_COLUMNS = ["size", "n", "set", "t", "mean", "low", "high"]
+
+
+@styled
+def figure2(recovery: pd.DataFrame, corpus: str) -> Figure:
+    """Stochastic recovery against n, a color per t and a panel per size (paper figure 2).
+
+    Args:
+        recovery: summary with the columns ``corpus, size, n, denoiser, set, t, mean, low, high``.
+        corpus: the corpus to draw.
+    """
+    table = rows_of_corpus(recovery, corpus, _COLUMNS)
+    sizes, styles = unique(table, "size"), ordered_styles(of_denoiser(table)["t"])
+    width = 3.0 if len(sizes) > 1 else 4.6
+    figure, axes = panels(1, len(sizes), (width, 3.0), sharey=True)
+    for axis, size in zip(axes[0], sizes):
+        rows = table[table["size"] == size]
+        _draw_recovery(axis, rows, styles)
+        set_log_n_axis(axis, of_denoiser(rows)["n"])
+        axis.set(title=size, ylim=(-0.03, 1.03))
+    axes[0, 0].set_ylabel("token recovery rate")
+    entries = [
+        legend_entry(f"t = {t:g}", color=color, marker=marker)
+        for t, (color, marker) in evenly_spaced(styles).items()
+    ]
+    for name in ("train", "test"):
+        label, line_style = SETS[name]
+        entries.append(legend_entry(label, color="0.2", linestyle=line_style))
+    control = f"{SETS['random'][0]},\nt = {min(styles):g}"
+    entries.append(legend_entry(control, color=GRAY, linestyle=":"))
+    add_legend(figure, entries + limit_entries(table, "color of t"), "right")
+    add_title(figure, "Token recovery", corpus)
+    return figure
+
+
+@styled
+def recovery_against_time(recovery: pd.DataFrame, corpus: str) -> Figure:
+    """Stochastic recovery against t, a panel per trained model (size and n).
+
+    Args:
+        recovery: as for :func:`figure2`.
+        corpus: the corpus to draw.
+    """
+    table = rows_of_corpus(recovery, corpus, _COLUMNS)
+    models = list(of_denoiser(table).groupby(["size", "n"], sort=False))
+    figure, axes = panels(1, len(models), (3.2, 2.8), sharey=True)
+    colors = {"train": BLUE, "test": ORANGE, "random": GRAY}
+    for axis, ((size, n), networks) in zip(axes[0], models):
+        for name, color in colors.items():
+            draw_means(
+                axis,
+                networks[networks["set"] == name],
+                "t",
+                color=color,
+                marker="o" if name != "random" else None,
+                linestyle=SETS[name][1],
+            )
+            rows = table[(table["size"] == size) & (table["n"] == n) & (table["set"] == name)]
+            for limit in ("memorizer", "generalizer"):
+                draw_limit(axis, of_denoiser(rows, limit), "t", color)
+        axis.set(title=f"{size}, n = {n:,}", xlabel="diffusion time t", ylim=(-0.03, 1.03))
+    axes[0, 0].set_ylabel("token recovery rate")
+    entries = [
+        legend_entry(SETS[name][0], color=color, linestyle=SETS[name][1])
+        for name, color in colors.items()
+    ]
+    add_legend(figure, entries + limit_entries(table, "color of the set"), "bottom")
+    add_title(figure, "Token recovery", corpus)
+    return figure
+
+
+def _draw_recovery(axis: Axes, table: pd.DataFrame, styles: dict[Any, tuple[Any, str]]) -> None:
+    """Draw one size: training and test curves per t with their limits, and the control."""
+    networks = of_denoiser(table)
+    for t, (color, marker) in styles.items():
+        for name in ("train", "test"):
+            draw_means(
+                axis,
+                networks[(networks["set"] == name) & (networks["t"] == t)],
+                "n",
+                color=color,
+                marker=marker,
+                linestyle=SETS[name][1],
+                markerfacecolor="white" if name == "test" else color,
+            )
+            rows = table[(table["set"] == name) & (table["t"] == t)]
+            draw_limit(axis, of_denoiser(rows, "memorizer"), "n", color)
+            if name == "test":  # on training sequences it is the same but for their draw
+                draw_limit(axis, of_denoiser(rows, "generalizer"), "n", color)
+    control = networks[(networks["set"] == "random") & (networks["t"] == min(styles))]
+    draw_means(axis, control, "n", color=GRAY, linestyle=":")
