@@ -54,6 +54,6 @@ def _index(value: object) -> int | None:
     if isinstance(value, bool):
         return None
     try:
-        return operator.index(value)  # type: ignore[arg-type]  # that it may not be one is the question
+        return operator.index(value)  # type: ignore[arg-type]  # whether it may is the question
     except TypeError:
         return None
