@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 from safetensors import SafetensorError
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from helpers import lightning_files as files
@@ -25,7 +26,7 @@ def source(tmp_path):
 @pytest.fixture
 def tokenizer(tmp_path):
     def save(size):
-        words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(size)}, unk_token="w0"))
+        words = Tokenizer(WordLevel({f"w{i}": i for i in range(size)}, unk_token="w0"))
         words = PreTrainedTokenizerFast(tokenizer_object=words, bos_token="w1", eos_token="w2")
         words.save_pretrained(tmp_path / "words")
         return tmp_path / "words"

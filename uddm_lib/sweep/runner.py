@@ -84,6 +84,9 @@ def run(options: argparse.Namespace) -> int:
                 f"the queue; wait for them or cancel them: scancel {' '.join(left)}"
             )
         _check_versions(folder, jobs, root, options)
+        if not all((root / target).exists() for target in jobs):
+            # Snakemake makes a deleted notebook again only for a page that is not there.
+            (folder / "index.html").unlink(missing_ok=True)
         place = (
             cluster.write_profile(folder, settings) if settings else ["--cores", str(options.cores)]
         )
