@@ -15,8 +15,8 @@ import measure
 
 from uddm_lib.data import load_tokenizer
 from uddm_lib.data.bible import TRANSLATIONS, verses
-from uddm_lib.data.lm1b.blocks import lm1b_blocks
 from uddm_lib.data.lm1b.copies import ARCHIVE
+from uddm_lib.data.lm1b.mapped_blocks import lm1b_blocks
 from uddm_lib.data.lm1b.sentences import SENTENCES, SHARDS
 
 LENGTH, REPEATS = 128, 3

@@ -61,6 +61,7 @@ def test_it_was_executed_in_order_without_errors_or_warnings(notebook):
 
 def test_cells_are_short_and_prose_teaches(notebook):
     for cell in code_cells(notebook):
+        assert not [line for line in source(cell).splitlines() if len(line) > 100]
         if "parameters" not in cell["metadata"].get("tags", []):
             assert len(source(cell).splitlines()) <= 20, source(cell)
     assert (

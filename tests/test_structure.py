@@ -26,7 +26,7 @@ FLOORS = [  # each may import from its own floor and from those above it in this
     {"experiments"},
     {"statistics"},
     {"figures", "theory"},
-    {"sweep"},
+    {"sweep", "convert"},
     {"__main__"},
 ]
 ADDRESSES = [  # submodules that are imported from outside of their package
@@ -115,10 +115,11 @@ def test_imports_go_one_way():
 
 
 def outside():
-    """Code that imports the package, as (place, path, syntax tree)."""
+    """Code that imports the package, as (place, path, syntax tree).
+
+    Benchmarks are left out: they measure what is inside.
+    """
     yield from ((module, MODULES[module], tree) for module, tree in TREES.items())
-    for path in (ROOT / "benchmarks").glob("*.py"):
-        yield f"benchmarks.{path.stem}", path, ast.parse(path.read_text(encoding="utf-8"))
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
@@ -221,7 +222,7 @@ def test_no_two_modules_have_one_name():
     names = {}
     for module, path in MODULES.items():
         if path.stem != "__init__":
-            names.setdefault(path.stem.lstrip("_"), []).append(module)
+            names.setdefault(path.stem, []).append(module)
         else:
             names.setdefault(module.rpartition(".")[2], []).append(module)
     twice = [modules for modules in names.values() if len(modules) > 1]

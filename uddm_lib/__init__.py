@@ -23,6 +23,7 @@ statistics   bootstrap intervals, the transition, the claims
 figures      one function per figure, from tables only
 theory       binary associative memories; what can be enumerated, integrated or sampled
 sweep        profiles, their execution on one machine or on a cluster, what they cost
+convert      the command that converts released checkpoints
 ===========  ======================================================================================
 
 After ``import uddm_lib``, transformers knows the model: ``AutoModel.from_pretrained`` reads a

@@ -55,7 +55,7 @@ def load_corpus(
             - ``text:<path>``: a UTF-8 text file with one document a line, or a folder of such
               ``*.txt`` files (at any depth, in sorted order). Blank lines are skipped;
             - ``lm1b`` or, for a local copy, ``lm1b:<path>``: the paper's corpus, with its own
-              held-out part (see :func:`uddm_lib.data.lm1b.blocks.lm1b_blocks`).
+              held-out part (see :func:`uddm_lib.data.lm1b.mapped_blocks.lm1b_blocks`).
         length: tokens in a block, L; by default 16 for ``markov``, 64 for text, 128 for ``lm1b``.
         vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. With a given
             ``tokenizer``, and for ``lm1b``, leave it out or give the tokenizer's own size.

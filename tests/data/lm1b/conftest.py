@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from helpers.lm1b_copies import COUNTS, LENGTH, SHARDS, TEXTS, write
 from uddm_lib.data import load_tokenizer
 from uddm_lib.data.lm1b import sentences
-from uddm_lib.data.lm1b.blocks import lm1b_blocks
+from uddm_lib.data.lm1b.mapped_blocks import lm1b_blocks
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@ from helpers.lm1b_copies import (
 )
 from uddm_lib.data import load_corpus
 from uddm_lib.data.lm1b import copies
-from uddm_lib.data.lm1b.blocks import lm1b_blocks
 from uddm_lib.data.lm1b.copies import find_copy
+from uddm_lib.data.lm1b.mapped_blocks import lm1b_blocks
 
 
 def test_a_full_copy_with_other_counts_is_damaged(tokenizer, tmp_path):

@@ -16,7 +16,7 @@ def load(request: CorpusRequest) -> Corpus:
     name = TOKENIZER if request.tokenizer is None else request.tokenizer
     tokenizer = given_tokenizer(name, request.vocab_size)
     # Here, since importing datasets takes longer than loading other corpora does.
-    from uddm_lib.data.lm1b.blocks import lm1b_blocks
+    from uddm_lib.data.lm1b.mapped_blocks import lm1b_blocks
 
     train, test, duplicates = lm1b_blocks(request.source, tokenizer, length, request.cache)
     return Corpus(request.name, train, test, tokenizer, inner_positions(length), duplicates)

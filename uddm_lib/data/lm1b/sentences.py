@@ -8,7 +8,7 @@ from datasets import Dataset, load_dataset
 from datasets.exceptions import DatasetGenerationError
 
 from uddm_lib.data.lm1b.copies import Copy, Files, download, extract
-from uddm_lib.data.lm1b.packing import worker_count
+from uddm_lib.data.lm1b.mapped_packing import worker_count
 
 __all__ = ["read_sentences"]
 
@@ -25,7 +25,7 @@ def read_sentences(
     Args:
         copy: a local copy; None for the mirror.
         work: folder for what is unpacked or converted.
-        processes: as in :func:`uddm_lib.data.lm1b.blocks.lm1b_blocks`.
+        processes: as in :func:`uddm_lib.data.lm1b.mapped_blocks.lm1b_blocks`.
 
     Raises:
         ValueError: if files are damaged, or all files are there and sentences are missing.

@@ -22,8 +22,8 @@ from helpers.lm1b_copies import (
     write_parquet,
 )
 from uddm_lib.data import load_corpus, load_tokenizer, subset
-from uddm_lib.data.lm1b import blocks as blocks_module
-from uddm_lib.data.lm1b.blocks import lm1b_blocks
+from uddm_lib.data.lm1b import mapped_blocks as blocks_module
+from uddm_lib.data.lm1b.mapped_blocks import lm1b_blocks
 
 
 def test_blocks_are_the_papers(blocks, tokenizer):

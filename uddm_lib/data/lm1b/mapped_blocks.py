@@ -29,7 +29,7 @@ from torch import Tensor
 
 from uddm_lib.data._paths import cache_folder
 from uddm_lib.data.lm1b.copies import MIRROR, PARTS, REVISION, Copy, find_copy
-from uddm_lib.data.lm1b.packing import drop_repeats, pack, tokenize
+from uddm_lib.data.lm1b.mapped_packing import drop_repeats, pack, tokenize
 from uddm_lib.data.lm1b.sentences import read_sentences
 from uddm_lib.data.packing import quiet
 
