@@ -1,6 +1,7 @@
 """The installed package: a wheel in an environment of its own, far from any checkout."""
 
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -174,6 +175,21 @@ def test_links_of_the_documents_lead_somewhere():
     assert not broken, broken
 
 
+def test_new_addresses_in_the_changelog_exist():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    assert rows
+    for _, old, new, _ in rows:
+        if old.startswith(" `runs/") or "removed" in new:
+            continue
+        address, _, inside = new.partition("(")
+        modules = [
+            pkgutil.resolve_name(f"uddm_lib.{name}") for name in re.findall(r"[\w.]+", address)
+        ]
+        for name in re.findall(r"\w+", inside):
+            assert hasattr(modules[0], name), f"{new}: {name}"
+
+
 def names(requirements):
     return {re.match(r"[\w-]+", line)[0].lower().replace("_", "-") for line in requirements}
 
@@ -183,6 +199,12 @@ def test_every_dependency_has_a_pinned_version():
     pinned = names(line for line in lines if not line.startswith("#"))
     extras = set().union(*map(names, PROJECT["optional-dependencies"].values()))
     assert (names(PROJECT["dependencies"]) | extras) - {PROJECT["name"]} <= pinned
+
+
+def test_pre_commit_uses_the_pinned_ruff():
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    version = re.search(r"rev: v([\d.]+)", hooks)[1]
+    assert f"ruff=={version}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8")
 
 
 def test_conda_installs_what_make_installs():
