@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
+from helpers.paths import ROOT
 from helpers.training_runs import EXACT, before_step, run, unmeasured
 from uddm_lib import checkpoints, devices
 from uddm_lib.results import read_table, write_table
@@ -91,7 +92,7 @@ def test_a_run_killed_at_any_moment_ends_the_same(tmp_path, ends):
     folder = tmp_path / "killed" / "killed"
     process = subprocess.Popen(
         command,
-        cwd=os.path.dirname(os.path.dirname(__file__)),
+        cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
     while not any(int(path.stem[6:]) >= 30 for path in checkpoints.states(folder)):
