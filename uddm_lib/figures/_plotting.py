@@ -83,7 +83,9 @@ class Figure(matplotlib.figure.Figure):
 
 @styled
 def save(figure: matplotlib.figure.Figure, folder: str | Path, name: str) -> None:
-    """Write ``<name>.png`` and ``<name>.pdf``; the same figure gives the same bytes.
+    """Write ``<name>.png`` and ``<name>.pdf``.
+
+    The same figure gives the same PNG bytes. A PDF may differ in the last digit of a coordinate.
 
     Raises:
         OSError: if a file cannot be written; an older one is left as it was.
