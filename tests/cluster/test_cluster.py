@@ -23,7 +23,7 @@ OPTIONS = [
     *("--slurm-init-seconds-before-status-checks", "3"),
 ]
 STEPS = 275
-TRAINING_64 = "training markov-pico-n000064"
+TRAINING_64 = "training markov-pico-n000064-s1"
 # A step takes at least so long on every machine, and leaves a trace.
 SLOW = """
 import time
@@ -131,9 +131,9 @@ def test_smoke_profile_runs_end_to_end_on_two_nodes(cluster, checkout):
     sweep = Sweep(cluster, checkout, "smoke", "--time", "30m")
     text, code = sweep.finish()
     assert code == 0, text
-    assert re.search(r"\[11/11\] scaling", text) and "report:  runs/smoke/index.html" in text
+    assert re.search(r"\[5/5\] scaling", text) and "report:  runs/smoke/index.html" in text
     jobs = sweep.jobs()
-    assert len(jobs) == 11 and {job["JobState"] for job in jobs.values()} == {"COMPLETED"}
+    assert len(jobs) == 5 and {job["JobState"] for job in jobs.values()} == {"COMPLETED"}
     assert {job["NodeList"] for job in jobs.values()} == {"node1", "node2"}
     assert {name for name, job in jobs.items() if job.get("TresPerJob") != "gres:gpu:1"} == {
         "theory",
@@ -174,10 +174,10 @@ def test_job_at_its_time_limit_goes_back_into_the_queue_and_resumes(cluster, che
         "scontrol", "update", "JobId=" + sweep.jobs()[TRAINING_64]["JobId"], "TimeLimit=30"
     )  # once is enough
     text, code = sweep.finish()
-    run = checkout / "runs" / "long" / "markov-pico-n000064"
+    run = checkout / "runs" / "long" / "markov-pico-n000064-s1"
     assert code == 0, text
     assert (
-        re.search(r"training markov pico n=64 +\d+:\d\d  STOPPED", text)
+        re.search(r"training markov pico n=64 seed=1 +\d+:\d\d  STOPPED", text)
         and "goes back into the queue" in text
     )
     job = sweep.jobs()[TRAINING_64]
@@ -194,12 +194,12 @@ def test_cancelled_job_leaves_the_others_and_the_next_call_completes_it(cluster,
         path.touch()
     sweep = Sweep(cluster, tmp_path, "tiny")
     folder = tmp_path / "runs" / "tiny"
-    running = [folder / f"markov-pico-n00000{n}" / ".02_training.running.ipynb" for n in (1, 2)]
+    running = [folder / f"markov-pico-n00000{n}-s1" / ".02_training.running.ipynb" for n in (1, 2)]
     wait_for(lambda: all(path.exists() for path in running))
     again = Sweep(cluster, tmp_path, "tiny")
     assert "another sweep of profile tiny is running" in again.finish()[0]
 
-    cancelled = "training markov-pico-n000002"
+    cancelled = "training markov-pico-n000002-s1"
     sweep.slurm("scancel", sweep.jobs()[cancelled]["JobId"])
     waiting[0].unlink()
     text, code = sweep.finish()
@@ -208,7 +208,7 @@ def test_cancelled_job_leaves_the_others_and_the_next_call_completes_it(cluster,
         cancelled
     }
     done = [
-        folder / "markov-pico-n000001" / f"{name}.ipynb"
+        folder / "markov-pico-n000001-s1" / f"{name}.ipynb"
         for name in ("02_training", "03_recovery", "04_entropy")
     ]
     times = [path.stat().st_mtime_ns for path in done]

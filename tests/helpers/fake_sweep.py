@@ -26,24 +26,44 @@ PROFILE = {
     "claims": {"markov": {"gap": 0.1}},
     "assert_claims": True,
 }
-_WRITE = "from pathlib import Path\nfor name in {}: (Path(run) / name).write_text('a\\n1\\n')"
+_PROBE = (
+    "from pathlib import Path\n"
+    "for folder in [run] if isinstance(run, str) else run:\n"
+    "    for name in {}:\n"
+    "        (Path(folder) / name).write_text('a\\n1\\n')"
+)
+_TRAIN = """\
+import time
+from pathlib import Path
+from uddm_lib.results import run_name
+counts, seeds = (value if isinstance(value, list) else [value] for value in (n, seed))
+for n, seed in ((n, seed) for n in counts for seed in seeds):
+    run = Path(folder) / run_name(corpus, size, n, seed)
+    if Path(f'fail-{n}').exists():
+        raise RuntimeError(f'no luck with {n}')
+    while Path('wait').exists():
+        time.sleep(0.1)
+    run.mkdir(parents=True, exist_ok=True)
+    with open('trained', 'a') as file:
+        print(run.name, file=file)
+    for name in ('log.csv', 'validation.csv', 'run.json'):
+        (run / name).write_text('a\\n1\\n')
+"""
 NOTEBOOKS = {  # the first cell of each holds its parameters
     "01_theory": ["seed: int = 1", "seed"],
     "02_training": [
-        "run: str = ''\ncorpus: str = ''\nlength: int = 1\n"
-        "size: str = ''\nn: int | str = 1\nsteps: int = 1\nlearning_rate: float = 0.1",
-        "import os, time\nif os.path.exists(f'fail-{n}'):\n"
-        "    raise RuntimeError(f'no luck with {n}')",
-        "while os.path.exists('wait'):\n    time.sleep(0.1)",
-        _WRITE.format(["log.csv", "validation.csv", "run.json"]),
+        "folder: str = ''\ncorpus: str = ''\nlength: int = 1\n"
+        "size: str = ''\nn: int | list[int | str] | str = 1\nseed: int | list[int] = 1\n"
+        "steps: int = 1\nlearning_rate: float = 0.1",
+        _TRAIN,
     ],
     "03_recovery": [
-        "run: str = ''\nlevels: list[float] = []",
-        _WRITE.format(["recovery.csv", "basins.csv", "examples.csv"]),
+        "run: str | list[str] = ''\nlevels: list[float] = []",
+        _PROBE.format(["recovery.csv", "basins.csv", "examples.csv"]),
     ],
     "04_entropy": [
-        "run: str = ''\nt: float = 1",
-        _WRITE.format(["token_entropy.csv", "sequence_entropy.csv"]),
+        "run: str | list[str] = ''\nt: float = 1",
+        _PROBE.format(["token_entropy.csv", "sequence_entropy.csv", "samples.csv"]),
     ],
     "05_scaling": [
         "results_folder: str = ''\noutput: str = ''\n"

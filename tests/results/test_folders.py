@@ -6,9 +6,9 @@ from uddm_lib.results import open_run, read_run, run_name
 
 
 def test_run_names():
-    assert run_name("markov", "pico", 16) == "markov-pico-n000016"
-    assert run_name("kjv", "micro", "all") == "kjv-micro-nall"
-    assert run_name("text:/some/book.txt", "nano", 3) == "text-some-book.txt-nano-n000003"
+    assert run_name("markov", "pico", 16) == "markov-pico-n000016-s1"
+    assert run_name("kjv", "micro", "all", 3) == "kjv-micro-nall-s3"
+    assert run_name("text:/some/book.txt", "nano", 3) == "text-some-book.txt-nano-n000003-s1"
 
 
 @pytest.mark.usefixtures("unchecked")

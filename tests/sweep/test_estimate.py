@@ -120,19 +120,19 @@ def test_what_is_done_counts(checkout):
         and "not in the profile" not in before
     )
     for n in range(1, 4):
-        (folder / f"markov-pico-n{n:06d}").mkdir(parents=True)
-        (folder / f"markov-pico-n{n:06d}" / "run.json").write_text("{}")
+        (folder / f"markov-pico-n{n:06d}-s1").mkdir(parents=True)
+        (folder / f"markov-pico-n{n:06d}-s1" / "run.json").write_text("{}")
     for name in ("02_training.ipynb", "validation.csv"):
-        (folder / "markov-pico-n000001" / name).touch()
+        (folder / "markov-pico-n000001-s1" / name).touch()
     for step in (100, 250):
-        checkpoints.save_step(folder / "markov-pico-n000002", step, {"a": torch.zeros(1)}, {})
+        checkpoints.save_step(folder / "markov-pico-n000002-s1", step, {"a": torch.zeros(1)}, {})
     (folder / "old").mkdir()
     (folder / "old" / "run.json").touch()
     text = estimate("mine", 0.5, (1e-3, 1e-3), "x", checkout)
     assert rows(text, "Done")["pico"][2:] == ["1", "of", "4", "0", "of", "4", "0", "of", "4"]
     assert text.splitlines()[-3:] == [
-        "markov-pico-n000002: training, checkpoint at step 250 of 1,000",
-        "markov-pico-n000003: training, no checkpoint yet",
+        "markov-pico-n000002-s1: training, checkpoint at step 250 of 1,000",
+        "markov-pico-n000003-s1: training, no checkpoint yet",
         "not in the profile: old",
     ]
     training, recovery, entropy, together, left = map(float, rows(text, "GPU-hours")["pico"][2:])
@@ -145,7 +145,7 @@ def test_length_and_vocabulary_must_be_given(checkout):
     profile = {"experiments": [{"corpus": "markov", "sizes": ["pico"], "n": [1]}]}
     (checkout / "runs" / "mine.yaml").write_text(yaml.safe_dump(profile))
     with pytest.raises(
-        ValueError, match="training markov pico n=1: give length and vocab_size in the experiment"
+        ValueError, match="training markov pico n=1 seed=1: give length and vocab_size in the experiment"
     ):
         estimate("mine", 0.4, (1, 1), "x", checkout)
 
@@ -153,7 +153,7 @@ def test_length_and_vocabulary_must_be_given(checkout):
 def test_command(capsys):
     assert main(["plan", "laptop", "--tflops", "0.1"]) == 0
     text, err = capsys.readouterr()
-    assert text.startswith("laptop: 23 runs, 71 notebooks\n") and not err
+    assert text.startswith("laptop: 23 runs, 14 notebooks\n") and not err
     assert "at 40% of the peak of the device: 0.1 TFLOPS in bfloat16, 0.1 in float32" in text
     assert set(rows(text, "Operations")) == {"pico", "nano", "micro", "all"}
 

@@ -19,16 +19,17 @@ def training_jobs(profile, root=ROOT):
 
 def test_jobs_carry_the_parameters_of_the_profile(checkout):
     jobs = jobs_of("tiny", checkout)
-    run = "runs/tiny/markov-pico-n000001"
+    run = "runs/tiny/markov-pico-n000001-s1"
     assert list(jobs)[:4] == ["runs/tiny/01_theory.ipynb"] + [
         f"{run}/{name}.ipynb" for name in ("02_training", "03_recovery", "04_entropy")
     ]
     assert jobs[f"{run}/02_training.ipynb"].parameters == {
-        "run": run,
+        "folder": "runs/tiny",
         "corpus": "markov",
         "length": 16,
         "size": "pico",
         "n": 1,
+        "seed": 1,
         "steps": 3,
     }
     assert jobs[f"{run}/03_recovery.ipynb"].parameters == {"run": run, "levels": [0.1]}
@@ -42,8 +43,8 @@ def test_jobs_carry_the_parameters_of_the_profile(checkout):
 
 def test_the_whole_corpus_is_the_word_all(checkout):
     write_profile(checkout, profile_with(n=["all"]))
-    job = jobs_of("tiny", checkout)["runs/tiny/markov-pico-nall/02_training.ipynb"]
-    assert job.parameters["n"] == "all" and job.label == "training markov pico n=all"
+    job = jobs_of("tiny", checkout)["runs/tiny/markov-pico-nall-s1/02_training.ipynb"]
+    assert job.parameters["n"] == "all" and job.label == "training markov pico n=all seed=1"
 
 
 def test_fractions_give_n(checkout):
@@ -51,7 +52,28 @@ def test_fractions_give_n(checkout):
     jobs = training_jobs("tiny", checkout)
     # 0.29 * 100 is a little less than 29; a fraction of 1 is all, whatever the total.
     assert [job.parameters["n"] for job in jobs] == [1, 28, "all"]
-    assert jobs[2].parameters["run"] == "runs/tiny/markov-pico-nall"
+    assert list(jobs[2].runs) == ["markov-pico-nall-s1"]
+
+
+def test_two_experiments_with_one_run_are_refused(checkout):
+    profile = profile_with()
+    write_profile(checkout, {"experiments": 2 * profile["experiments"]})
+    with pytest.raises(ProfileError, match="markov-pico-n000001-s1 is listed by two experiments"):
+        jobs_of("tiny", checkout)
+
+
+def test_runs_of_a_size_share_their_notebooks(checkout):
+    profile = profile_with(n=[1, "all"], seeds=[1, 2])
+    write_profile(checkout, profile | {"group": "size"})
+    training, recovery, entropy = list(jobs_of("tiny", checkout).values())[1:4]
+    assert training.target == "runs/tiny/markov-pico/02_training.ipynb"
+    assert (training.parameters["n"], training.parameters["seed"]) == ([1, "all"], [1, 2])
+    names = [f"markov-pico-{n}-s{seed}" for n in ("n000001", "nall") for seed in (1, 2)]
+    assert recovery.parameters["run"] == entropy.parameters["run"]
+    assert recovery.parameters["run"] == [f"runs/tiny/{name}" for name in names]
+    assert list(training.runs) == list(entropy.runs) == names
+    assert training.runs["markov-pico-nall-s2"] == {"n": "all", "seed": 2}
+    assert recovery.tables(names[0])[0] == "runs/tiny/markov-pico-n000001-s1/recovery.csv"
 
 
 def test_numbers_that_yaml_reads_as_text_are_converted(checkout):
@@ -72,9 +94,9 @@ def test_numbers_that_yaml_reads_as_text_are_converted(checkout):
     [
         (
             {"training": {"stepz": 1}},
-            "runs/tiny.yaml, training markov pico n=1, notebooks/02_training.ipynb: "
+            "runs/tiny.yaml, training markov pico n=1 seed=1, notebooks/02_training.ipynb: "
             "unknown parameter stepz \\(did you mean steps\\?\\); "
-            "allowed: run, corpus, length, size, n, steps",
+            "allowed: folder, corpus, length, size, n, seed, steps",
         ),
         ({"training": {"steps": "abc"}}, "steps='abc': not a number, expected int"),
         ({"training": {"steps": 1.5}}, "steps=1.5: not a whole number, expected int"),
@@ -82,7 +104,10 @@ def test_numbers_that_yaml_reads_as_text_are_converted(checkout):
         ({"recovery": {"x": 1}}, "notebooks/03_recovery.ipynb: unknown parameter x; allowed: run"),
         ({"vocab_size": 96}, "notebooks/02_training.ipynb: unknown parameter vocab_size"),
         ({"training": {"n": 5}}, "section 'training' cannot give n: the sweep gives it"),
-        ({"n": [4, 4]}, "markov-pico-n000004 is listed by two experiments"),
+        ({"training": {"seed": 5}}, "section 'training' cannot give seed: the sweep gives it"),
+        ({"n": [4, 4]}, r"markov pico: n \[4, 4\] or seeds \[1\] has a value twice"),
+        ({"seeds": [2, 2]}, r"or seeds \[2, 2\] has a value twice"),
+        ({"seeds": [-1]}, "seeds must be a list of integers from 0 on"),
     ],
 )
 def test_wrong_parameters_are_refused(checkout, changes, message):

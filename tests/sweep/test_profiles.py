@@ -41,7 +41,7 @@ def test_wrong_experiments_are_refused(checkout, changes, message):
         ({"fractions": [0.05]}, "fractions must be numbers from 1/total = 0.1 to 1; got \\[0.05"),
         ({"fractions": ["all"]}, "fractions must be a list of numbers.*got \\['all'\\]"),
         ({"fractions": []}, "fractions must be a list"),
-        ({"fractions": [0.5, 0.51]}, "markov-pico-n000005 is listed by two experiments"),
+        ({"fractions": [0.5, 0.51]}, "has a value twice"),
     ],
 )
 def test_wrong_fractions_are_refused(checkout, changes, message):
@@ -54,7 +54,7 @@ def test_wrong_fractions_are_refused(checkout, changes, message):
     ("text", "message"),
     [
         ("experiments: [", "runs/tiny.yaml is not valid YAML"),
-        ("[]", "runs/tiny.yaml must be a mapping with the keys experiments, theory"),
+        ("[]", "runs/tiny.yaml must be a mapping with the keys experiments, group"),
         ("", "runs/tiny.yaml must be a mapping"),
         ("claims: {}", "runs/tiny.yaml has no experiments"),
         ("experiments: []", "experiments must be a list of at least one experiment; got \\[\\]"),

@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from helpers.fake_sweep import profile_with, write_profile
 from uddm_lib.results import package_digest
 from uddm_lib.sweep import status
 from uddm_lib.sweep.jobs import jobs_of
@@ -65,16 +66,28 @@ def test_ended_jobs_are_one_line(folder, checkout):
 
 
 def test_a_training_that_continues_names_all_versions(folder):
-    run = folder / "markov-pico-n000001"
-    target = f"runs/tiny/{run.name}/02_training.ipynb"
+    target = "runs/tiny/markov-pico-n000001-s1/02_training.ipynb"
     current = package_digest()
     status.write_record(folder, target, TRAINING, "stopped", ["old"])
-    assert status.code_versions(folder, target, TRAINING) == [current]  # nothing is left of it
-    run.mkdir()
-    (run / "run.json").touch()
     assert status.code_versions(folder, target, TRAINING) == ["old", current]
     recovery = ["recovery", "markov", "pico"]
     assert status.code_versions(folder, target, recovery) == [current]  # begins anew
+    status.remove_record(folder, target)
+    assert status.code_versions(folder, target, TRAINING) == [current]
+
+
+def test_the_share_of_a_sweep_counts_the_runs_in_its_notebooks(checkout):
+    profile = profile_with(n=[1, 2], seeds=[1, 2])
+    write_profile(checkout, profile | {"group": "size"})
+    jobs, folder = jobs_of("tiny", checkout), checkout / "runs" / "tiny"
+    assert status.share_done(folder) == 0  # of no sweep
+    status.write_sweep(folder, jobs, workers=1)
+    assert status.share_done(folder) == 0
+    end(folder, "runs/tiny/01_theory.ipynb", ["theory"], "done", 4.0)
+    run = folder / "markov-pico-n000001-s2"
+    run.mkdir()
+    (run / "validation.csv").touch()
+    assert status.share_done(folder) == 2 / (2 + 3 * 4)
 
 
 def test_durations_in_words():

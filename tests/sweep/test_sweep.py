@@ -31,10 +31,12 @@ def sweep(checkout, profile="tiny", *options):
 def test_dry_run_has_the_expected_jobs(tmp_path, profile):
     write_sources(tmp_path)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", dirs_exist_ok=True)
-    experiments = yaml.safe_load((ROOT / "runs" / f"{profile}.yaml").read_text())["experiments"]
+    content = yaml.safe_load((ROOT / "runs" / f"{profile}.yaml").read_text())
+    runs = content.get("group", "run") == "run"
     number = sum(
-        len(experiment["sizes"]) * len(experiment.get("n") or experiment["fractions"])
-        for experiment in experiments
+        len(experiment["sizes"])
+        * (len(experiment.get("n") or experiment["fractions"]) if runs else 1)
+        for experiment in content["experiments"]
     )
     command = ("-m", "snakemake", "-s", "runs/Snakefile", "--config", f"profile={profile}")
     text, code = finish(start(tmp_path, *command, "--dry-run", "--quiet", "rules"))
@@ -59,25 +61,25 @@ def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     assert code == 1
     assert "RuntimeError: no luck with 2" in text and "notebooks failed: 1" in text
     # Independent jobs went on.
-    assert (folder / "markov-pico-n000001" / "04_entropy.ipynb").exists()
+    assert (folder / "markov-pico-n000001-s1" / "04_entropy.ipynb").exists()
     assert not (folder / "05_scaling.ipynb").exists()
 
     (checkout / "fail-2").unlink()
     (checkout / "wait").touch()
     killed = start_sweep(checkout, start_new_session=True)
-    wait_for((folder / "markov-pico-n000002" / ".02_training.running.ipynb").exists)
+    wait_for((folder / "markov-pico-n000002-s1" / ".02_training.running.ipynb").exists)
     text, code = sweep(checkout)
     assert code == 2 and "another sweep of profile tiny is running" in text
     os.killpg(killed.pid, signal.SIGKILL)
     finish(killed)
     (checkout / "wait").unlink()
 
-    done = (folder / "markov-pico-n000001" / "02_training.ipynb").stat().st_mtime_ns
+    done = (folder / "markov-pico-n000001-s1" / "02_training.ipynb").stat().st_mtime_ns
     text, code = sweep(checkout)
     assert code == 0, text
     assert "notebooks to run: 4" in text and re.search(r"\[4/4\] scaling", text)
     assert "figures: paper_figures/tiny/" in text and "report:  runs/tiny/index.html" in text
-    assert (folder / "markov-pico-n000001" / "02_training.ipynb").stat().st_mtime_ns == done
+    assert (folder / "markov-pico-n000001-s1" / "02_training.ipynb").stat().st_mtime_ns == done
     page = (folder / "index.html").read_text()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
     assert len(links) == 2 + 2 * 3 + 1
@@ -95,7 +97,7 @@ def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
 
     write_profile(checkout, profile_with(n=[1]))
     text, code = sweep(checkout)
-    assert code == 2 and "does not list" in text and "markov-pico-n000002" in text
+    assert code == 2 and "does not list" in text and "markov-pico-n000002-s1" in text
 
 
 @pytest.mark.slow
@@ -110,7 +112,7 @@ def test_a_changed_library_stops_the_sweep_until_the_reader_decides(checkout):
     assert "made by another version of uddm_lib (2 notebooks)" in text
     assert "OPTIONS=--keep" in text and "OPTIONS=--again" in text
 
-    done = folder / "markov-pico-n000001" / "02_training.ipynb"
+    done = folder / "markov-pico-n000001-s1" / "02_training.ipynb"
     before = done.stat().st_mtime_ns
     text, code = sweep(checkout, "tiny", "--keep")
     assert code == 0 and "notebooks to run: 3" in text, text
@@ -122,6 +124,34 @@ def test_a_changed_library_stops_the_sweep_until_the_reader_decides(checkout):
     assert code == 0 and "notebooks to run: 4" in text, text  # all but the theory
     text, code = sweep(checkout)
     assert code == 0 and "nothing to do" in text
+
+
+@pytest.mark.slow
+def test_a_group_of_runs_does_what_is_new_alone(checkout):
+    profile = profile_with(n=[1, 2], seeds=[1]) | {"group": "size"}
+    write_profile(checkout, profile)
+    (checkout / "fail-2").touch()
+    text, code = sweep(checkout)
+    assert code == 1 and "no luck with 2" in text, text
+    (checkout / "fail-2").unlink()
+    text, code = sweep(checkout)
+    assert code == 0 and "notebooks to run: 4" in text, text  # all but the theory
+
+    folder = checkout / "runs" / "tiny"
+    (folder / "markov-pico-n000002-s1" / "recovery.csv").unlink()
+    text, code = sweep(checkout)
+    assert code == 0 and "notebooks to run: 2" in text, text  # its recovery and the scaling
+    assert (folder / "markov-pico-n000002-s1" / "recovery.csv").exists()
+
+    profile["experiments"][0]["seeds"] = [1, 2]
+    write_profile(checkout, profile)
+    text, code = sweep(checkout)
+    assert code == 0 and "notebooks to run: 4" in text, text
+    assert (folder / "markov-pico-n000001-s2" / "samples.csv").exists()
+    page = (folder / "index.html").read_text()
+    assert "<td>1, 2</td><td>1, 2</td>" in page and page.count("<tr>") == 2
+    text, code = sweep(checkout)
+    assert code == 0 and "nothing to do" in text, text
 
 
 @pytest.mark.slow

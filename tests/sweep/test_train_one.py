@@ -20,7 +20,7 @@ EXPERIMENT = {
 def test_a_run_trained_by_two_processes_is_what_its_notebook_reads(tmp_path):
     checkout(tmp_path)
     write_profile(tmp_path, {"experiments": [EXPERIMENT]}, "two")
-    run = tmp_path / "runs" / "two" / "markov-pico-n000008"
+    run = tmp_path / "runs" / "two" / "markov-pico-n000008-s1"
     command = ("-m", "uddm_lib", "train", "two", run.name)
     output = launch(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
     assert sum("matrix products" in text for text in output) == 1 and (run / "model").is_dir()

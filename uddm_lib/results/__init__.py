@@ -4,7 +4,7 @@ Relative paths start at the repository root, whatever the working directory.
 """
 
 from uddm_lib.results.files import atomic_write, repository_root, resolve
-from uddm_lib.results.folders import open_run, read_run, run_name
+from uddm_lib.results.folders import file_name, open_run, read_run, run_name
 from uddm_lib.results.parameters import check_parameters, convert_parameters
 from uddm_lib.results.progress_bars import progress
 from uddm_lib.results.tables import read_table, write_table
@@ -14,6 +14,7 @@ __all__ = [
     "atomic_write",
     "check_parameters",
     "convert_parameters",
+    "file_name",
     "input_versions",
     "open_run",
     "package_digest",

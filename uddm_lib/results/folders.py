@@ -9,16 +9,21 @@ from uddm_lib.results.files import atomic_write, plain, read_json, resolve, to_j
 from uddm_lib.results.versions import now
 
 
-def run_name(corpus: str, size: str, n: int | str) -> str:
-    """Name of a run's folder, as ``markov-pico-n000016``, or ``kjv-nano-nall`` for ``n="all"``.
+def run_name(corpus: str, size: str, n: int | str, seed: int = 1) -> str:
+    """Name of a run's folder: ``markov-pico-n000016-s1``, or ``kjv-nano-nall-s1`` for ``n="all"``.
 
     Raises:
         ValueError: if ``n`` is neither a positive integer nor the word ``all``.
     """
     if n != "all" and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise ValueError(f"n={n!r} is not a positive integer or 'all'")
-    corpus = re.sub(r"[^\w.]+", "-", corpus).strip("-")
-    return f"{corpus}-{size}-n{n if isinstance(n, str) else format(n, '06d')}"
+    number = n if isinstance(n, str) else format(n, "06d")
+    return f"{file_name(corpus)}-{size}-n{number}-s{seed}"
+
+
+def file_name(text: str) -> str:
+    """``text`` with everything that does not belong in a file's name replaced by hyphens."""
+    return re.sub(r"[^\w.]+", "-", text).strip("-")
 
 
 def open_run(folder: str | Path, parameters: Mapping[str, Any]) -> Path:

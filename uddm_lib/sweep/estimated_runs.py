@@ -12,7 +12,6 @@ from uddm_lib import checkpoints
 from uddm_lib.model import UDDMConfig
 from uddm_lib.sweep import costs
 from uddm_lib.sweep.jobs import Job
-from uddm_lib.sweep.notebooks import TABLES
 from uddm_lib.sweep.profiles import ProfileError
 
 STAGES = ("training", "recovery", "entropy")
@@ -52,11 +51,11 @@ def estimated_runs(jobs: Mapping[str, Job], root: Path) -> list[EstimatedRun]:
     Raises:
         ProfileError: if an experiment lacks a length or a vocabulary's size.
     """
-    by_folder: dict[str, dict[str, Job]] = {}
-    for target, job in jobs.items():
-        if job.stage in TABLES:
-            by_folder.setdefault(str(Path(target).parent), {})[job.stage] = job
-    return [_estimated_run(folder, stages, root) for folder, stages in by_folder.items()]
+    stages: dict[str, dict[str, Job]] = {}
+    for job in jobs.values():
+        for run in job.runs:
+            stages.setdefault(run, {})[job.stage] = job
+    return [_estimated_run(run, found, root) for run, found in stages.items()]
 
 
 def table(runs: list[EstimatedRun], columns: Callable[[list[EstimatedRun]], dict[str, Any]]) -> str:
@@ -139,7 +138,7 @@ def under_way(runs: list[EstimatedRun]) -> list[str]:
     ]
 
 
-def _estimated_run(folder: str, stages: Mapping[str, Job], root: Path) -> EstimatedRun:
+def _estimated_run(run: str, stages: Mapping[str, Job], root: Path) -> EstimatedRun:
     parameters = {stage: stages[stage].all_parameters(root) for stage in STAGES}
     training = parameters["training"]
     if missing := [name for name in ("length", "vocab_size") if not training[name]]:
@@ -157,12 +156,13 @@ def _estimated_run(folder: str, stages: Mapping[str, Job], root: Path) -> Estima
     }
     flops = {"training": costs.training_flops(config, steps, batch_size)}
     flops |= {stage: costs.probe_flops(config, number) for stage, number in passes.items()}
-    shares = {stage: float(_finished(job, root)) for stage, job in stages.items()}
-    step = None if shares["training"] else _checkpoint_step(root / folder)
+    shares = {stage: float(_finished(job, run, root)) for stage, job in stages.items()}
+    folder = root / Path(stages["training"].target).parents[1] / run
+    step = None if shares["training"] else _checkpoint_step(folder)
     if step:
         shares["training"] = step / steps
     return EstimatedRun(
-        name=Path(folder).name,
+        name=run,
         kind=(training["corpus"], training["size"]),
         parameters=count,
         steps=steps,
@@ -195,9 +195,8 @@ def _select(parameters: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: parameters[name] for name in names}
 
 
-def _finished(job: Job, root: Path) -> bool:
-    target = root / job.target
-    return all((target.parent / name).is_file() for name in (target.name, *TABLES[job.stage]))
+def _finished(job: Job, run: str, root: Path) -> bool:
+    return all((root / table).is_file() for table in job.tables(run))
 
 
 def _checkpoint_step(folder: Path) -> int | None:

@@ -1,13 +1,13 @@
 """The jobs of a sweep: the notebooks that a profile asks for, each with its parameters."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from uddm_lib.results import run_name
+from uddm_lib.results import file_name, run_name
 from uddm_lib.sweep import paths
-from uddm_lib.sweep.notebooks import NOTEBOOKS, converted_parameters, default_parameters
+from uddm_lib.sweep.notebooks import NOTEBOOKS, TABLES, converted_parameters, default_parameters
 from uddm_lib.sweep.profiles import ProfileError, read_profile
 
 _CORPUS = ("corpus", "length", "vocab_size", "tokenizer")  # keys of an experiment
@@ -23,6 +23,7 @@ class Job:
         parameters: those that the profile gives.
         label: the job's name on the screen.
         kind: stage, corpus and size; jobs of one kind take about the same time.
+        runs: from the name of each run that the notebook works on to its ``n`` and ``seed``.
     """
 
     stage: str
@@ -30,6 +31,12 @@ class Job:
     parameters: dict[str, Any]
     label: str
     kind: list[str] = field(default_factory=list)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def tables(self, run: str) -> list[str]:
+        """The tables that the notebook writes for ``run``, relative to the repository root."""
+        folder = Path(self.target).parents[1]
+        return [(folder / run / name).as_posix() for name in TABLES.get(self.stage, [])]
 
     @property
     def notebook(self) -> str:
@@ -56,12 +63,9 @@ def jobs_of(profile: str, root: Path | None = None) -> dict[str, Job]:
     folder = paths.results_folder(profile)
     jobs = [_job("theory", folder, content.get("theory", {}), "theory")]
     for experiment in content["experiments"]:
-        jobs += _experiment_jobs(folder, experiment)
-    targets = [job.target for job in jobs]
-    if repeated := sorted({target for target in targets if targets.count(target) > 1}):
-        raise ProfileError(
-            f"{profile}: {Path(repeated[0]).parent.name} is listed by two experiments"
-        )
+        jobs += _experiment_jobs(folder, experiment, content.get("group", "run"))
+    _check_repeated(profile, [Path(job.target).parent.name for job in jobs[1::3]])
+    _check_repeated(profile, [run for job in jobs[1::3] for run in job.runs])
     closing = {
         "results_folder": folder,
         "output": paths.figures_folder(profile),
@@ -92,6 +96,11 @@ def check_names(jobs: Iterable[Job]) -> None:
             raise ProfileError(f"size {size!r} is unknown; allowed: {', '.join(SIZES)}")
 
 
+def _check_repeated(profile: str, names: list[str]) -> None:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ProfileError(f"{profile}: {repeated[0]} is listed by two experiments")
+
+
 def _job(
     stage: str,
     folder: str,
@@ -99,6 +108,7 @@ def _job(
     label: str,
     kind: tuple[str, ...] = (),
     given: dict[str, Any] | None = None,
+    runs: dict[str, dict[str, Any]] | None = None,
 ) -> Job:
     """A job with the parameters of a profile's ``section`` and those ``given`` by the sweep."""
     given = given or {}
@@ -107,23 +117,59 @@ def _job(
             f"{label}: section {stage!r} cannot give {', '.join(taken)}: the sweep gives it"
         )
     target = f"{folder}/{NOTEBOOKS[stage]}.ipynb"
-    return Job(stage, target, {**given, **section}, label, [stage, *kind])
+    return Job(stage, target, {**given, **section}, label, [stage, *kind], runs or {})
 
 
-def _experiment_jobs(folder: str, experiment: dict[str, Any]) -> list[Job]:
+def _experiment_jobs(folder: str, experiment: dict[str, Any], group: str) -> list[Job]:
+    """Three jobs for every group: for every run, or for all runs of a size."""
+    name, counts = experiment["corpus"], _stored_counts(experiment)
+    seeds = [int(seed) for seed in experiment.get("seeds", [1])]
     jobs = []
-    corpus = {key: experiment[key] for key in _CORPUS if key in experiment}
     for size in experiment["sizes"]:
-        for n in _stored_counts(experiment):
-            run = f"{folder}/{run_name(experiment['corpus'], size, n)}"
-            label, kind = f"{experiment['corpus']} {size} n={n}", (experiment["corpus"], size)
-            for stage in ("training", "recovery", "entropy"):
-                given: dict[str, Any] = {"run": run}
-                if stage == "training":
-                    given |= {**corpus, "size": size, "n": n}
-                section = experiment.get(stage, {})
-                jobs.append(_job(stage, run, section, f"{stage} {label}", kind, given))
+        runs = {
+            run_name(name, size, n, seed): {"n": n, "seed": seed} for n in counts for seed in seeds
+        }
+        if len(runs) < len(counts) * len(seeds):
+            raise ProfileError(f"{name} {size}: n {counts} or seeds {seeds} has a value twice")
+        if group == "run":
+            for run, choice in runs.items():
+                label = f"{name} {size} n={choice['n']} seed={choice['seed']}"
+                given: dict[str, Any] = {"run": f"{folder}/{run}"}
+                jobs += _stages(folder, run, experiment, size, choice, given, label, {run: choice})
+        else:
+            lists = {"n": counts, "seed": seeds}
+            given = {"run": [f"{folder}/{run}" for run in runs]}
+            label, place = f"{name} {size}", f"{file_name(name)}-{size}"
+            jobs += _stages(folder, place, experiment, size, lists, given, label, runs)
     return jobs
+
+
+def _stages(
+    folder: str,
+    place: str,
+    experiment: dict[str, Any],
+    size: str,
+    choice: dict[str, Any],
+    given: dict[str, Any],
+    label: str,
+    runs: dict[str, dict[str, Any]],
+) -> list[Job]:
+    """Training, recovery and entropy of ``runs``, whose notebooks go to ``folder/place``."""
+    corpus = {key: experiment[key] for key in _CORPUS if key in experiment}
+    trained = {"folder": folder, **corpus, "size": size, **choice}
+    kind = (experiment["corpus"], size)
+    return [
+        _job(
+            stage,
+            f"{folder}/{place}",
+            experiment.get(stage, {}),
+            f"{stage} {label}",
+            kind,
+            trained if stage == "training" else given,
+            runs,
+        )
+        for stage in ("training", "recovery", "entropy")
+    ]
 
 
 def _stored_counts(experiment: dict[str, Any]) -> list[int | str]:
@@ -149,4 +195,4 @@ def _converted(job: Job, profile: str, root: Path) -> Job:
         raise ProfileError(
             f"{paths.profile_file(profile)}, {job.label}, {job.notebook}: {error}"
         ) from None
-    return Job(job.stage, job.target, parameters, job.label, job.kind)
+    return replace(job, parameters=parameters)

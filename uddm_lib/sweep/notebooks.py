@@ -14,12 +14,12 @@ NOTEBOOKS = {
     "entropy": "04_entropy",
     "scaling": "05_scaling",
 }
-# A training's log is not among its tables: Snakemake deletes a job's outputs before it runs the
-# job again. Without its log, a training starts again, however long it took.
+# What a notebook writes into the folder of every run. No output of a job: Snakemake deletes those
+# before it runs the job again, and runs that are done would be done again.
 TABLES = {
     "training": ["validation.csv"],
     "recovery": ["recovery.csv", "basins.csv", "examples.csv"],
-    "entropy": ["token_entropy.csv", "sequence_entropy.csv"],
+    "entropy": ["token_entropy.csv", "sequence_entropy.csv", "samples.csv"],
 }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from uddm_lib.results import package_digest
-from uddm_lib.sweep import status
+from uddm_lib.sweep import paths, status
 from uddm_lib.sweep.jobs import Job
 
 
@@ -25,16 +25,38 @@ def made_by_other_code(folder: Path, jobs: Mapping[str, Job], root: Path) -> lis
 def remove_results(jobs: list[Job], root: Path) -> None:
     """Remove the results of ``jobs``, so that they run again.
 
-    With a training goes the whole run, since all else in its folder comes from its model.
+    With a training go its runs' whole folders, since all else in them comes from their models.
     """
     for job in jobs:
         target = root / job.target
-        if job.stage == "training":
-            shutil.rmtree(target.parent)
-        else:
-            target.unlink(missing_ok=True)  # may be gone with its run
+        target.unlink(missing_ok=True)
+        target.with_suffix(".html").unlink(missing_ok=True)
+        for run in job.runs:
+            if job.stage == "training":
+                shutil.rmtree(_run_folder(job, run, root), ignore_errors=True)
+            for table in job.tables(run):
+                (root / table).unlink(missing_ok=True)
+        status.remove_record(root / paths.results_folder(_profile(job)), job.target)
+
+
+def remove_incomplete(jobs: Mapping[str, Job], root: Path) -> None:
+    """Remove executed notebooks whose tables are gone: Snakemake then runs these again."""
+    for job in jobs.values():
+        tables = [table for run in job.runs for table in job.tables(run)]
+        if not all((root / table).is_file() for table in tables):
+            (root / job.target).unlink(missing_ok=True)
 
 
 def _exists(job: Job, root: Path) -> bool:
-    target = root / job.target
-    return target.exists() or (job.stage == "training" and (target.parent / "run.json").exists())
+    folders = [_run_folder(job, run, root) for run in job.runs]
+    return (root / job.target).exists() or (
+        job.stage == "training" and any((folder / "run.json").exists() for folder in folders)
+    )
+
+
+def _run_folder(job: Job, run: str, root: Path) -> Path:
+    return root / Path(job.target).parents[1] / run
+
+
+def _profile(job: Job) -> str:
+    return Path(job.target).parts[1]

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from uddm_lib.results import atomic_write
 from uddm_lib.sweep import paths
@@ -61,19 +62,23 @@ def _page(profile: str, folder: Path, jobs: Mapping[str, Job], figures: str) -> 
 
 
 def _table(folder: Path, jobs: Mapping[str, Job]) -> str:
-    rows = ["<tr><th>corpus</th><th>size</th><th>n</th><th>notebooks</th></tr>"]
+    header = "".join(f"<th>{name}</th>" for name in ("corpus", "size", "n", "seeds", "notebooks"))
+    rows = [f"<tr>{header}</tr>"]
     for training in jobs.values():
         if training.stage == "training":
-            run = Path(training.target).parent
-            cells = [html.escape(str(training.parameters[key])) for key in ("corpus", "size", "n")]
+            cells = [_words(training.parameters[key]) for key in ("corpus", "size", "n", "seed")]
             links = [
                 _link(folder, job.target, job.stage)
                 for job in jobs.values()
-                if Path(job.target).parent == run
+                if Path(job.target).parent == Path(training.target).parent
             ]
             cells.append(" · ".join(links))
             rows.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
     return "<table>\n" + "\n".join(rows) + "\n</table>"
+
+
+def _words(value: Any) -> str:
+    return html.escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
 def _link(folder: Path, target: str, text: str) -> str:

@@ -84,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
                 f"the queue; wait for them or cancel them: scancel {' '.join(left)}"
             )
         _check_versions(folder, jobs, root, options)
+        outdated.remove_incomplete(jobs, root)
         if not all((root / target).exists() for target in jobs):
             # Snakemake makes a deleted notebook again only for a page that is not there.
             (folder / "index.html").unlink(missing_ok=True)
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check_runs(folder: Path, jobs: Mapping[str, Job]) -> None:
     """Refuse runs that the profile does not list, and unknown names of corpora and sizes."""
-    listed = {Path(target).parent.name for target in jobs}
+    listed = {run for job in jobs.values() for run in job.runs}
     present = {path.parent.name for path in folder.glob("*/run.json")}
     if unlisted := sorted(present - listed):
         raise SweepError(
@@ -107,7 +108,7 @@ def _check_runs(folder: Path, jobs: Mapping[str, Job]) -> None:
             f"figures would show them too: {', '.join(unlisted)}. Delete these folders or list them"
         )
     # Names of runs that exist are known to be right, and the check takes seconds.
-    check_names(job for target, job in jobs.items() if Path(target).parent.name not in present)
+    check_names(job for job in jobs.values() if not present.issuperset(job.runs))
 
 
 def _check_versions(

@@ -43,8 +43,11 @@ class Progress(NamedTuple):
 
 def write_sweep(folder: Path, jobs: Mapping[str, Job], workers: int) -> None:
     """Start a sweep of ``jobs``, ``workers`` at a time."""
-    kinds = {target: job.kind for target, job in jobs.items()}
-    content = {"time": time.time(), "workers": workers, "jobs": kinds}
+    described = {
+        target: {"kind": job.kind, "tables": [job.tables(run)[-1] for run in job.runs]}
+        for target, job in jobs.items()
+    }
+    content = {"time": time.time(), "workers": workers, "jobs": described}
     atomic_write(folder.resolve() / "sweep.json", json.dumps(content, indent=1))
 
 
@@ -100,12 +103,16 @@ def records(folder: Path) -> dict[str, Record]:
 def code_versions(folder: Path, target: str, kind: list[str]) -> list[str]:
     """Digests of the versions of uddm_lib that work on the job ``target``, this one last.
 
-    Only a training continues what earlier versions left in its run's folder.
+    Only a training continues what earlier versions left in the folders of its runs.
     """
     current, record = package_digest(), read_record(folder, target)
-    run = folder / Path(target).parent.name / "run.json"
-    earlier = record["code"] if record and kind[:1] == ["training"] and run.exists() else []
+    earlier = record["code"] if record and kind[:1] == ["training"] else []
     return [*(digest for digest in earlier if digest != current), current]
+
+
+def remove_record(folder: Path, target: str) -> None:
+    """Forget the job ``target``."""
+    _record_file(folder, target).unlink(missing_ok=True)
 
 
 def progress(folder: Path, now: float | None = None) -> Progress:
@@ -124,13 +131,25 @@ def progress(folder: Path, now: float | None = None) -> Progress:
     ended = {target for target, record in recent.items() if record["state"] in ("done", "failed")}
     left = []
     for target in sweep["jobs"].keys() - ended:
-        expected = _expected_seconds(durations, sweep["jobs"][target])
+        expected = _expected_seconds(durations, sweep["jobs"][target]["kind"])
         if expected is None:
             return Progress(len(ended), len(sweep["jobs"]), None)
         running = target in recent and recent[target]["state"] == "running"
         left.append(max(expected - (now - recent[target]["time"] if running else 0), 0))
     seconds = max(sum(left) / sweep["workers"], max(left, default=0))
     return Progress(len(ended), len(sweep["jobs"]), seconds)
+
+
+def share_done(folder: Path) -> float:
+    """The share of the sweep that is done, 0 to 1, counted in runs of notebooks."""
+    sweep, known, root = read_sweep(folder), records(folder), folder.resolve().parents[1]
+    total = done = 0
+    for target, job in sweep["jobs"].items():
+        record, size = known.get(target), max(len(job["tables"]), 1)
+        ended = record and record["time"] >= sweep["time"] and record["state"] in ("done", "failed")
+        total += size
+        done += size if ended else sum((root / table).is_file() for table in job["tables"])
+    return done / total if total else 0.0
 
 
 def opening_line(folder: Path) -> str:

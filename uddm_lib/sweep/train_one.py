@@ -1,7 +1,7 @@
 """The command ``train``: train one run of a profile, in one process or in several.
 
-    accelerate launch --num_processes 8 -m uddm_lib train paper lm1b-medium-nall
-    torchrun --nproc-per-node 8 -m uddm_lib train paper lm1b-medium-nall
+    accelerate launch --num_processes 8 -m uddm_lib train paper lm1b-medium-nall-s1
+    torchrun --nproc-per-node 8 -m uddm_lib train paper lm1b-medium-nall-s1
 
 The processes, on one machine or on several with one file system, split every batch. The run's
 notebook then finds it trained, and goes on from there.
@@ -21,7 +21,7 @@ which launchers pass on, it makes a checkpoint and exits with status 75.
 """
 _EXAMPLE = """\
 example:
-  accelerate launch --num_processes 8 -m uddm_lib train paper lm1b-medium-nall
+  accelerate launch --num_processes 8 -m uddm_lib train paper lm1b-medium-nall-s1
 """
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h
 
@@ -36,7 +36,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("profile", metavar="PROFILE", help="name of a YAML file in runs/")
-    parser.add_argument("name", metavar="RUN", help="a run, such as markov-pico-n000064")
+    parser.add_argument("name", metavar="RUN", help="a run, such as markov-pico-n000064-s1")
     parser.set_defaults(run=run)
 
 
@@ -66,9 +66,10 @@ def train_one(profile: str, name: str, root: Path) -> None:
     from uddm_lib.sweep import jobs, profiles, status
 
     trainings = {
-        Path(job.target).parent.name: job
+        run: job
         for job in jobs.jobs_of(profile, root).values()
         if job.stage == "training"
+        for run in job.runs
     }
     if name not in trainings:
         raise profiles.ProfileError(
@@ -76,11 +77,9 @@ def train_one(profile: str, name: str, root: Path) -> None:
             f"which has {', '.join(trainings)}"
         )
     job = trainings[name]
-    parameters = job.all_parameters(root)
+    folder = root / paths.results_folder(profile)
     if os.environ.get("RANK", "0") == "0":  # the first process alone writes
-        folder = root / paths.results_folder(profile)
         code = status.code_versions(folder, job.target, job.kind)
         status.write_record(folder, job.target, job.kind, "running", code)
-    experiments.train_run(
-        experiments.prepare(parameters), root / parameters["run"], show_progress=sys.stderr.isatty()
-    )
+    experiment = experiments.prepare(job.all_parameters(root) | job.runs[name])
+    experiments.train_run(experiment, folder / name, show_progress=sys.stderr.isatty())

@@ -103,7 +103,8 @@ class TrainingLoop:
         self.log.start_clock(self.step)
         steps: Iterable[int] = range(self.step, options.steps)
         if self.accelerator.is_main_process:
-            steps = progress(steps, options.steps - self.step, "training", show_progress)
+            description = f"training {self.folder.name}"
+            steps = progress(steps, options.steps - self.step, description, show_progress)
         for step in steps:
             self.log.losses.append(self.update(step))
             self.step = step + 1

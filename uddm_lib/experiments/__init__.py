@@ -1,0 +1,31 @@
+"""From the parameters of runs to their data and models, to the trained runs, and to their tables.
+
+Notebooks 02 to 04, ``uddm train`` and the benchmarks all come here. The names of the parameters are
+those of the notebooks and of :class:`~uddm_lib.training.TrainingOptions`. :mod:`prepared
+<uddm_lib.experiments.prepared>` trains, :mod:`trained <uddm_lib.experiments.trained>` reads runs
+back, :mod:`tables <uddm_lib.experiments.tables>` probes them.
+"""
+
+from uddm_lib.experiments.prepared import (
+    Experiment,
+    prepare,
+    prepare_runs,
+    train_run,
+    train_runs,
+)
+from uddm_lib.experiments.tables import entropy_tables, recovery_tables, training_tables
+from uddm_lib.experiments.trained import TrainedRun, load_run, load_runs
+
+__all__ = [
+    "Experiment",
+    "TrainedRun",
+    "entropy_tables",
+    "load_run",
+    "load_runs",
+    "prepare",
+    "prepare_runs",
+    "recovery_tables",
+    "train_run",
+    "train_runs",
+    "training_tables",
+]
