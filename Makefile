@@ -17,7 +17,7 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c
 # notebook outputs needs.
 TEST := CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
 
-.PHONY: help figures test lint test-cluster test-faults bench clean
+.PHONY: help figures test lint test-cluster test-faults bench bench-gpu clean
 
 help:
 	@echo "make figures    train the models, run the probes and draw the figures in paper_figures/"
@@ -36,6 +36,8 @@ help:
 	@echo "make test-cluster  run the sweep on a real Slurm with two virtual nodes; skipped where"
 	@echo "                   Slurm is missing"
 	@echo "make bench      time and memory against the published formulation (15 minutes)"
+	@echo "make bench-gpu  device tests, speed and short trainings on one GPU, without network"
+	@echo "                  (8 minutes); OPTIONS=--toy: small, also without a GPU (1 minute)"
 	@echo "make clean      remove .venv and caches (results in runs/ and paper_figures/ stay)"
 	@echo
 	@echo "All set up .venv with the pinned versions of constraints.txt."
@@ -66,6 +68,9 @@ test-cluster: .venv/.cluster
 
 bench: .venv/.installed
 	$(RUN) benchmarks/claims.py
+
+bench-gpu: .venv/.installed
+	$(RUN) benchmarks/gpu.py $(OPTIONS)
 
 .venv/.cluster .venv/.lint: .venv/.%: .venv/.installed
 	@$(PIP) -e '.[$*]'

@@ -12,13 +12,12 @@ SEQUENCES, LENGTH, VOCAB, T = 64, 128, 30_522, 1e-5
 
 
 @functools.cache
-def problem():
+def problem(vocab_size=VOCAB, size="tiny"):
     torch.manual_seed(0)
-    model = (
-        UDDM(UDDMConfig.named("tiny", vocab_size=VOCAB, length=LENGTH)).eval().to(measure.DEVICE)
-    )
+    model = UDDM(UDDMConfig.named(size, vocab_size=vocab_size, length=LENGTH)).eval()
+    model = model.to(measure.DEVICE)
     torch.nn.init.normal_(model.head.weight, std=0.05)
-    x = torch.randint(VOCAB, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1))
+    x = torch.randint(vocab_size, (SEQUENCES, LENGTH), generator=torch.Generator().manual_seed(1))
     return model, x.to(measure.DEVICE)
 
 
@@ -51,8 +50,8 @@ def side(entropy, bf16=False):
     return prepare
 
 
-def agreement(_):
-    model, x = problem()
+def agreement(_, **shape):
+    model, x = problem(**shape)
     expected = conditional_entropy(Logits(model), x[:4], T)
     return {
         "largest difference from softmax and entr (nats)": (

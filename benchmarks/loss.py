@@ -18,17 +18,17 @@ PIECE = 8192 if measure.GPU else 128  # tokens whose logits exist at once, as in
 
 
 @functools.cache
-def problem(vocab_size=VOCAB):
-    """The tiny model with an output layer that is not zero, tokens, noise levels."""
+def problem(vocab_size=VOCAB, size="tiny", batch=BATCH):
+    """A model with an output layer that is not zero, tokens, noise levels."""
     torch.manual_seed(0)
-    model = UDDM(UDDMConfig.named("tiny", vocab_size=vocab_size, length=LENGTH, dropout=0.0)).to(
+    model = UDDM(UDDMConfig.named(size, vocab_size=vocab_size, length=LENGTH, dropout=0.0)).to(
         measure.DEVICE
     )
     torch.nn.init.normal_(model.head.weight, std=0.05)
     generator = torch.Generator().manual_seed(1)
-    t = (torch.arange(BATCH, dtype=torch.float64) + 0.5) / BATCH
-    alpha, dalpha = LogLinearSchedule().alpha(t), LogLinearSchedule().dalpha(t).expand(BATCH)
-    x = torch.randint(vocab_size, (BATCH, LENGTH), generator=generator)
+    t = (torch.arange(batch, dtype=torch.float64) + 0.5) / batch
+    alpha, dalpha = LogLinearSchedule().alpha(t), LogLinearSchedule().dalpha(t).expand(batch)
+    x = torch.randint(vocab_size, (batch, LENGTH), generator=generator)
     return model, [
         part.to(measure.DEVICE)
         for part in (corrupt(x, alpha, vocab_size, generator), x, alpha, dalpha)
@@ -46,11 +46,11 @@ def compiled(*arguments):
     return fused_loss(*arguments, compile=True)
 
 
-def products(bf16):
+def products(bf16, **shape):
     """The three matrix products of the loss and its gradients alone: what limits it."""
 
     def prepare():
-        model, (z_t, _, alpha, _) = problem()
+        model, (z_t, _, alpha, _) = problem(**shape)
         with torch.no_grad():
             hidden = model.hidden(z_t, -alpha.log().float()).flatten(0, 1)
         dtype = torch.bfloat16 if bf16 else torch.float32
@@ -68,11 +68,14 @@ def products(bf16):
     return prepare
 
 
-def side(loss, whole, bf16=False, vocab_size=VOCAB):
-    """Prepare the forward and backward pass of the whole model, or from its hidden states."""
+def side(loss, whole, bf16=False, **shape):
+    """Prepare the forward and backward pass of the whole model, or from its hidden states.
+
+    ``shape`` holds the arguments of :func:`problem`.
+    """
 
     def prepare():
-        model, (z_t, *rest) = problem(vocab_size)
+        model, (z_t, *rest) = problem(**shape)
         head = model.head
         sigma = -rest[1].log().float()
         states = model.hidden(z_t, sigma).detach().requires_grad_()
@@ -96,23 +99,29 @@ def side(loss, whole, bf16=False, vocab_size=VOCAB):
     return prepare
 
 
-def sides(whole):
+def sides(whole, **shape):
+    plain = plainly(published.nelbo)
     kinds = () if whole else ("fp32", "bf16")
-    alone = {f"three matrix products alone, {kind}": products(kind == "bf16") for kind in kinds}
+    alone = {
+        f"three matrix products alone, {kind}": products(kind == "bf16", **shape) for kind in kinds
+    }
     return {
-        "published, fp32": side(plainly(published.nelbo), whole),
-        **({"published, bf16": side(plainly(published.nelbo), whole, True)} if measure.GPU else {}),
-        "fused, fp32": side(fused_loss, whole),
-        "fused, compiled, fp32": side(compiled, whole),
-        "fused, bf16": side(fused_loss, whole, True),
-        "fused, compiled, bf16": side(compiled, whole, True),
+        "published, fp32": side(plain, whole, **shape),
+        **({"published, bf16": side(plain, whole, True, **shape)} if measure.GPU else {}),
+        "fused, fp32": side(fused_loss, whole, **shape),
+        "fused, compiled, fp32": side(compiled, whole, **shape),
+        "fused, bf16": side(fused_loss, whole, True, **shape),
+        "fused, compiled, bf16": side(compiled, whole, True, **shape),
         **alone,
     }
 
 
-def agreement(_):
-    """Relative distances of value and gradients from float64, from hidden states."""
-    model, rest = problem()
+def distances(losses, exact=fused_loss, **shape):
+    """Relative distances of value and gradients from ``exact`` in float64, from hidden states.
+
+    ``losses`` are functions by name. ``shape`` holds the arguments of :func:`problem`.
+    """
+    model, rest = problem(**shape)
     layer = [
         part.detach()
         for part in (model.hidden(rest[0], -rest[2].log().float()), *model.head.parameters())
@@ -124,15 +133,17 @@ def agreement(_):
         value.backward()
         return value.detach(), *(leaf.grad for leaf in leaves)
 
-    exact, distances = run(fused_loss, torch.float64), {}
-    for name, loss in (("published", plainly(published.nelbo)), ("fused", fused_loss)):
+    reference, found = run(exact, torch.float64), {}
+    for name, loss in losses.items():
         for part, ours, theirs in zip(
-            ("value", "hidden", "weight", "bias"), run(loss, torch.float32), exact
+            ("value", "hidden", "weight", "bias"), run(loss, torch.float32), reference
         ):
-            distances[f"{name}, fp32, {part}, from float64"] = (
-                (ours - theirs).norm() / theirs.norm()
-            ).item()
-    return distances
+            found[f"{name}, {part}, from float64"] = ((ours - theirs).norm() / theirs.norm()).item()
+    return found
+
+
+def agreement(_):
+    return distances({"published, fp32": plainly(published.nelbo), "fused, fp32": fused_loss})
 
 
 if __name__ == "__main__":

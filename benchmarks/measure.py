@@ -91,19 +91,38 @@ def machine():
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "capability": torch.backends.cpu.get_cpu_capability(),
+        "bf16_instructions": sorted(
+            name
+            for name, has in getattr(torch.cpu, "get_capabilities", dict)().items()
+            if has and ("amx" in name or "bf16" in name)
+        ),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "load": list(os.getloadavg()),
         "gpu": torch.cuda.get_device_name() if GPU else None,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": _answer("git", "rev-parse", "--short", "HEAD"),
     }
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-    )
-    return about | {"commit": commit.stdout.strip() or None}
+    return about | (_gpu() if GPU else {})
+
+
+def _gpu():
+    properties = torch.cuda.get_device_properties(DEVICE)
+    return {
+        "gpu_memory_gib": properties.total_memory / 2**30,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "driver": _answer("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+        "cuda": torch.version.cuda,
+    }
+
+
+def _answer(*command):
+    """The first line that a command prints, or None if it fails or is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
+    except OSError:
+        return None
+    return next(iter(done.stdout.splitlines()), None) if not done.returncode else None
 
 
 def main(name, groups, about, facts=None):

@@ -14,8 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 import yaml
-from measure import RESULTS
-from scipy.stats import ttest_ind
+from measure import RESULTS, machine
 
 from uddm_lib import probes
 from uddm_lib.experiments import load_run, prepare, train_run
@@ -33,17 +32,21 @@ QUANTITY = ["corpus", "size", "n", "set", "quantity"]
 PROFILE = Path(__file__).parents[1] / "runs" / "laptop.yaml"
 
 
-def rows(experiment, size, n, seed):
-    """Train one model and probe it: means over the sequences of a set, and standard errors."""
+def trained(experiment, size, n, seed):
+    """Train one model; returns the run and the log of its training."""
     shape = {name: experiment[name] for name in ("corpus", "length", "vocab_size")}
     as_notebook_02 = {"dropout": 0.0, "adaln_zero": False}
-    recovery = dict(experiment["recovery"])
     prepared = prepare(
         {**shape, **as_notebook_02, **experiment["training"], "size": size, "n": n, "seed": seed}
     )
     with tempfile.TemporaryDirectory() as folder:
-        train_run(prepared, f"{folder}/run")
-        run = load_run(f"{folder}/run")
+        log = train_run(prepared, f"{folder}/run").log
+        return load_run(f"{folder}/run"), log
+
+
+def probed(run, recovery):
+    """Means over the sequences of a set, and standard errors, by set and quantity."""
+    recovery = dict(recovery)
     for name, x in run.sets(recovery.pop("sequences"), 1).items():
         if name == "random":
             continue
@@ -54,10 +57,6 @@ def rows(experiment, size, n, seed):
         )
         for quantity, value in values.items():
             yield {
-                "corpus": shape["corpus"],
-                "size": size,
-                "n": n,
-                "seed": seed,
                 "set": name,
                 "quantity": quantity,
                 "mean": value.mean(),
@@ -76,12 +75,15 @@ def complete():
         if TABLE.exists()
         else pd.DataFrame(columns=["corpus", "size", "n", "seed"])
     )
-    about = provenance({"profile": PROFILE.name, "levels": LEVELS})
+    about = provenance({"profile": PROFILE.name, "levels": LEVELS, "machine": machine()})
     done = set(table[["corpus", "size", "n", "seed"]].itertuples(index=False, name=None))
     for (corpus, size, n), seeds in RUNS.items():
         for seed in range(1, seeds + 1):
             if (corpus, size, n, seed) not in done:
-                new = pd.DataFrame(rows(experiments[corpus], size, n, seed)).round(5)
+                run, _ = trained(experiments[corpus], size, n, seed)
+                which = {"corpus": corpus, "size": size, "n": n, "seed": seed}
+                rows = [which | row for row in probed(run, experiments[corpus]["recovery"])]
+                new = pd.DataFrame(rows).round(5)
                 table = pd.concat([table, new], ignore_index=True) if len(table) else new
                 write_table(table, TABLE, about)
     return table
@@ -99,6 +101,8 @@ def spread(table):
 
 def compare(table, other):
     """Differences of the means over trainings, each with Welch's test."""
+    from scipy.stats import ttest_ind  # of the extra bench, which training does not need
+
     comparisons, others = [], dict(list(other.groupby(QUANTITY)["mean"]))
     for key, mine in table.groupby(QUANTITY, sort=False)["mean"]:
         theirs = others[key]

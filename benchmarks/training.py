@@ -32,56 +32,57 @@ class Published(torch.nn.Module):
         ).mean()
 
 
-def config(size):
-    return UDDMConfig.named(size, vocab_size=VOCAB, length=LENGTH)
+def config(size, vocab_size=VOCAB):
+    return UDDMConfig.named(size, vocab_size=vocab_size, length=LENGTH)
 
 
-def side(size, precision, ours=True, compile=False):
+def side(size, precision, ours=True, compile=False, batch=BATCH, vocab_size=VOCAB, steps=STEPS):
     def prepare():
         blocks = torch.randint(
-            VOCAB, (4 * BATCH, LENGTH), generator=torch.Generator().manual_seed(1)
+            vocab_size, (4 * batch, LENGTH), generator=torch.Generator().manual_seed(1)
         )
-        options = TrainingOptions(batch_size=BATCH, precision=precision, compile=compile)
-        loop = TrainingLoop(Path(tempfile.mkdtemp()), blocks, config(size), options)
+        options = TrainingOptions(batch_size=batch, precision=precision, compile=compile)
+        loop = TrainingLoop(Path(tempfile.mkdtemp()), blocks, config(size, vocab_size), options)
         if not ours:
             loop.objective = Published(loop.state.model)
-        steps = iter(range(10**6))
+        numbers = iter(range(10**6))
 
         def work():
-            for _ in range(STEPS):
-                loop.update(next(steps))
+            for _ in range(steps):
+                loop.update(next(numbers))
 
         return work
 
     return prepare
 
 
-def sides(size):
-    found = {"published, fp32": side(size, "fp32", ours=False)}
+def sides(size, **shape):
+    found = {"published, fp32": side(size, "fp32", ours=False, **shape)}
     if measure.GPU:
-        found["published, bf16"] = side(size, "bf16", ours=False)
+        found["published, bf16"] = side(size, "bf16", ours=False, **shape)
     return found | {
-        "ours, fp32": side(size, "fp32"),
-        "ours, bf16": side(size, "bf16"),
-        "ours, compiled, bf16": side(size, "bf16", compile=True),
+        "ours, fp32": side(size, "fp32", **shape),
+        "ours, bf16": side(size, "bf16", **shape),
+        "ours, compiled, bf16": side(size, "bf16", compile=True, **shape),
     }
 
 
 def utilization(rows):
-    """Tokens a second, and the share of the device's measured rate of matrix products."""
+    """Tokens a second and MFU of all sides."""
     found = {}
     for row in rows:
-        dtype = torch.bfloat16 if "bf16" in row["side"] else torch.float32
         rate = STEPS * BATCH * LENGTH / row["median_s"]
-        peak = _peak(dtype)
         found |= {
             f"{row['group']}, {row['side']}: tokens/s": rate,
-            f"{row['group']}, {row['side']}: MFU": rate
-            * 3
-            * config(row["group"]).forward_flops
-            / peak,
+            f"{row['group']}, {row['side']}: MFU": mfu(rate, config(row["group"]), row["side"]),
         }
     return found
+
+
+def mfu(rate, config, side):
+    """Share of the device's measured rate of matrix products, at ``rate`` tokens a second."""
+    dtype = torch.bfloat16 if "bf16" in side else torch.float32
+    return rate * 3 * config.forward_flops / _peak(dtype)
 
 
 @functools.cache
