@@ -85,7 +85,7 @@ def bootstrap(
 
     With groups the bootstrap is hierarchical. It draws groups with replacement, then values
     inside each drawn group. The mean is then that of the groups' means. An interval over few
-    groups covers less than ``level`` says: it never leaves the range of what was seen.
+    groups covers less than ``level`` says: over three it is about their range.
 
     Args:
         values: one number per sequence; NaN (nothing to measure in it) is left out.

@@ -102,11 +102,12 @@ def transition_intervals(
     rows = []
     for (corpus, size, t), models in recovery.groupby(["corpus", "size", "t"], sort=False):
         generator = np.random.default_rng(seed)
-        drawn = {float(n): _gap(rates, draws, generator) for n, rates in models.groupby("n")}
+        drawn = {n: _gap(rates, draws, generator) for n, rates in models.groupby("n")}
         measured = {n: gap for n, gap in drawn.items() if not np.isnan(gap).any()}
         if not measured:
             continue
-        counts, columns = np.array(list(measured)), np.array(list(measured.values())).T
+        counts = np.array(list(measured), dtype=float)
+        columns = np.array(list(measured.values())).T
         points = [_crossing(counts, column, threshold) for column in columns]
         # "lower" keeps an infinite neighbor from making a quantile NaN
         low, high = np.quantile(points[1:], [(1 - level) / 2, (1 + level) / 2], method="lower")
