@@ -106,16 +106,70 @@ def test_figure4_has_a_panel_per_n(tables):
     assert "nats per sequence" in shown[-1].get_xlabel()
 
 
-def test_figure5_and_perplexity(tables):
+def test_figure5_shows_every_size(tables):
     figure = figures.figure5(tables["figure5_entropy"], "markov")
     assert len(figure.axes) == len(SIZES) and "nats per token" in figure.axes[0].get_ylabel()
-    assert labels(figures.perplexity(tables["perplexity"], "markov")) == list(SIZES)
+
+
+def test_perplexity_has_error_bars_where_the_table_has_intervals(tables):
+    three = collect.figure_tables(run_tables(sequences=2, seeds=(1, 2, 3)))["perplexity"]
+    for table, bars in ((three, 1), (three.drop(columns=["low", "high"]), 0)):
+        figure = figures.perplexity(table, "markov")
+        assert labels(figure) == list(SIZES)
+        axis = figure.axes[0]
+        assert [len(axis.containers), len(axis.collections)] == [bars * len(SIZES)] * 2
+        pico = table[table["size"] == "pico"]
+        assert axis.lines[0].get_xydata().tolist() == pico[["n", "perplexity"]].to_numpy().tolist()
+    ends = figures.perplexity(three, "markov").axes[0].collections[0].get_segments()
+    assert ends[0][:, 1].tolist() == pytest.approx(three.loc[0, ["low", "high"]].tolist())
+
+
+def test_shipped_tables_are_drawn():
+    shipped = collect.read_figure_tables("paper_figures/laptop")
+    for corpus in shipped["perplexity"]["corpus"].unique():
+        assert figures.perplexity(shipped["perplexity"], corpus).axes[0].lines
+        assert figures.figure2(shipped["figure2_recovery"], corpus).axes
 
 
 def test_recovery_against_time_has_a_panel_per_model(tables):
     one = tables["figure2_recovery"].query("size == 'pico' and n in (8, 4096)")
     figure = figures.recovery_against_time(one, "markov")
     assert [axis.get_title() for axis in figure.axes] == ["pico, n = 8", "pico, n = 4,096"]
+
+
+@pytest.mark.parametrize("models, rows", [(1, 1), (3, 1), (4, 2), (6, 2), (18, 6)])
+def test_recovery_against_time_wraps(tables, models, rows):
+    one = tables["figure2_recovery"].query("size == 'pico' and n == 8")
+    many = pd.concat([one.assign(n=n) for n in range(8, 8 + models)])
+    figure = figures.recovery_against_time(many, "markov")
+    shown = [axis for axis in figure.axes if axis.axison]
+    assert len(shown) == models and figure.axes[0].get_gridspec().get_geometry()[0] == rows
+    assert shown[-1].get_xlabel() == "diffusion time t" and figure.get_figwidth() < 11
+
+
+def test_token_histograms_show_the_ends_of_many_n(tables):
+    bars = tables["figure3_token_entropy"].query("size == 'pico' and n == 8")
+    few, many = (
+        figures.token_histograms(pd.concat([bars.assign(n=n) for n in counts]), "markov")
+        for counts in ((8, 64, 512), (8, 32, 64, 128, 512, 4096))
+    )
+    assert len(few.axes) == 6 and "smallest" not in few._suptitle.get_text()
+    assert [axis.get_title(loc="left") for axis in many.axes] == [
+        f"n = {n}, {name}"
+        for n in ("8", "4,096")
+        for name in ("training sequences", "unseen test sequences")
+    ]
+    assert "pico, at the smallest and the largest of 6 n" in many._suptitle.get_text()
+
+
+def test_text_of_several_trainings_is_that_of_the_first():
+    one = run_tables(sequences=2)["examples"]
+    both = pd.concat([one.assign(seed=2, restored="z"), one])
+    drawn = [
+        [text.get_text() for text in figures.text_examples(table, "markov", "greedy").axes[0].texts]
+        for table in (one, both)
+    ]
+    assert drawn[0] == drawn[1]
 
 
 def test_saved_figures_repeat_to_the_byte_and_leave_matplotlib_alone(tables, tmp_path):
@@ -199,14 +253,15 @@ def test_any_set_of_n_is_drawn(many):
 def test_every_size_has_its_line(tables):
     pico = tables["perplexity"].query("size == 'pico'")
     many = pd.concat([pico.assign(size=size) for size in "abcdef"])
-    assert len(figures.perplexity(many, "markov").axes[0].lines) == 6
+    assert len(figures.perplexity(many, "markov").axes[0].containers) == 6
 
 
 def test_saved_figures_do_not_hang_on_the_hashes_of_a_process(tmp_path):
     code = (
         "import sys; import pandas as pd; from uddm_lib import figures; "
-        "log = pd.DataFrame({'step': [1, 2], 'loss': [2.0, 1.0], 'validation_nelbo': [2.0, 1.5]}); "
-        "figures.save(figures.training_curve(log), *sys.argv[1:])"
+        "log = pd.DataFrame({'n': 8, 'seed': 1, 'step': [1, 2], "
+        "'loss': [2.0, 1.0], 'validation_nelbo': [2.0, 1.5]}); "
+        "figures.save(figures.training_curves(log), *sys.argv[1:])"
     )
     for name in ("1", "2"):
         environment = {
@@ -221,18 +276,43 @@ def test_saved_figures_do_not_hang_on_the_hashes_of_a_process(tmp_path):
         assert (tmp_path / f"1.{suffix}").read_bytes() == (tmp_path / f"2.{suffix}").read_bytes()
 
 
-def test_training_curve_reads_in_nats_and_in_perplexity():
-    log = pd.DataFrame(
-        {"step": [10, 20, 30], "loss": [3.0, 2.0, 1.5], "validation_nelbo": [math.nan, 2.5, 2.2]}
-    )
-    figure = figures.training_curve(log)
-    axis = figure.axes[0]
-    assert axis.lines[1].get_xydata().tolist() == [[20, 2.5], [30, 2.2]]
-    right = figure.axes[1]
-    places, labels = right.get_yticks(), [text.get_text() for text in right.get_yticklabels()]
-    assert "perplexity" in right.get_ylabel() and right.get_ylim() == axis.get_ylim()
-    assert (
-        [round(math.exp(place)) for place in places]
-        == [int(label) for label in labels]
-        == [1, 2, 5, 10, 20]
-    )
+def log(n=8, seed=1, nelbo=(math.nan, 2.5, 2.2)):
+    rows = {"step": [10, 20, 30], "loss": [3.0, 2.0, 1.5], "validation_nelbo": nelbo}
+    return pd.DataFrame({"n": n, "seed": seed, **rows})
+
+
+def test_training_curves_read_in_nats_and_in_perplexity():
+    figure = figures.training_curves(log())
+    loss, held_out, right = figure.axes
+    assert loss.lines[0].get_xydata().tolist() == [[10, 3], [20, 2], [30, 1.5]]
+    assert held_out.lines[0].get_xydata().tolist() == [[20, 2.5], [30, 2.2]]
+    assert "perplexity" in right.get_ylabel()
+    assert loss.get_ylim() == held_out.get_ylim() == right.get_ylim()
+    places, ticks = right.get_yticks(), [text.get_text() for text in right.get_yticklabels()]
+    assert [round(math.exp(place)) for place in places] == [int(tick) for tick in ticks]
+    assert ticks == ["1", "2", "5", "10", "20"]
+
+
+@pytest.mark.parametrize("counts, seeds", [([64], 1), ([16, 4096], 1), ([8, 9, 10, 11, 12, 13], 3)])
+def test_training_curves_have_a_line_per_training_and_a_color_per_n(counts, seeds):
+    runs = pd.concat([log(n, seed) for n in reversed(counts) for seed in range(seeds)])
+    figure = figures.training_curves(runs)
+    for axis in figure.axes[:2]:
+        assert len(axis.lines) == len(counts) * seeds
+        assert len({line.get_color() for line in axis.lines}) == len(counts)
+        assert "leave" not in axis.get_title()
+    assert labels(figure) == [f"n = {n:,}" for n in counts]
+
+
+def test_training_curves_say_what_leaves_the_panel():
+    runs = [log(16, 1, (math.nan, 7.0, 9.0)), log(16, 2, (math.nan, 7.0, 8.0)), log(512)]
+    loss, held_out, _ = figures.training_curves(pd.concat(runs)).axes
+    assert held_out.get_ylim() == (0, 7.5) and loss.get_title() == "training loss"
+    assert held_out.get_title().endswith("2 of 3 leave at the top, up to 9.0")
+
+
+def test_training_curves_need_no_validation():
+    figure = figures.training_curves(log(nelbo=math.nan))
+    assert figure.axes[1].get_ylim() == (0, pytest.approx(3.15))
+    with pytest.raises(ValueError, match="no column n, seed"):
+        figures.training_curves(log().drop(columns=["n", "seed"]))

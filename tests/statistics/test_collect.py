@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from helpers.tables import NS, SIZES, run_tables
 from uddm_lib import results
 from uddm_lib.statistics import collect
+from uddm_lib.statistics.summary import RUN_COLUMNS
 
 
 def test_figure_tables_are_small_and_complete():
@@ -22,20 +25,62 @@ def test_figure_tables_are_small_and_complete():
     assert train == pytest.approx(0.6 + 0.45 / 16, abs=0.01)
 
 
-def write_runs(folder, provenance):
+def test_figure_tables_average_over_trainings():
+    runs = run_tables(seeds=(2, 3, 5))
+    drawn = collect.figure_tables(runs)
+    one = collect.figure_tables(run_tables())
+    for name, table in drawn.items():
+        assert len(table) == len(one[name]), name
+    for name in ("figure1_basins", "figure2_recovery", "figure5_entropy", "perplexity"):
+        assert (drawn[name]["seeds"] == 3).all() and (one[name]["seeds"] == 1).all()
+    assert (drawn["figure3_examples"]["seed"] == 2).all()
+    counted = drawn["figure4_sequence_entropy"].groupby(["size", "n", "set"])["count"].sum()
+    assert (counted == 30).all()
+
+
+def test_perplexity_is_that_of_the_mean_nelbo():
+    runs = run_tables(seeds=(1, 2, 3))["validation"]
+    table = collect.figure_tables(run_tables(seeds=(1, 2, 3)))["perplexity"]
+    columns = [*RUN_COLUMNS, "nelbo", "perplexity", "low", "high", "seeds"]
+    assert table.columns.tolist() == columns
+    first = runs["nelbo"].head(3)
+    assert table.loc[0, "nelbo"] == pytest.approx(first.mean())
+    ends = table.loc[0, ["low", "perplexity", "high"]].astype(float)
+    assert ends.tolist() == pytest.approx(np.exp([first.min(), first.mean(), first.max()]))
+    one = collect.figure_tables(run_tables())["perplexity"]
+    assert (one["low"] == one["perplexity"]).all() and (one["high"] == one["perplexity"]).all()
+
+
+def test_tables_without_seeds_are_those_of_one_training():
+    runs = run_tables()
+    without = {name: table.drop(columns="seed") for name, table in runs.items()}
+    expected = collect.figure_tables(runs)
+    for name, table in collect.figure_tables(without).items():
+        pd.testing.assert_frame_equal(
+            table, expected[name].drop(columns="seed", errors="ignore"), obj=name
+        )
+
+
+def write_runs(folder, provenance, seeds=(1,)):
     """A made-up sweep on disk; ``provenance`` gives that of the tables of a size and n."""
-    tables = run_tables(sequences=2)
+    tables = run_tables(sequences=2, seeds=seeds)
     shapes = {"pico": (2, 32), "nano": (2, 64)}
-    for size, (blocks, width) in shapes.items():
-        for n in NS:
-            run = folder / results.run_name("markov", size, n)
-            results.open_run(
-                run, {"corpus": "markov", "n": n, "n_blocks": blocks, "hidden_size": width}
-            )
-            for name, table in tables.items():
-                mine = table[(table["size"] == size) & (table["n"] == n)]
-                results.write_table(mine, run / f"{name}.csv", provenance(size, n))
+    for size, n, seed in itertools.product(shapes, NS, seeds):
+        blocks, width = shapes[size]
+        run = folder / (results.run_name("markov", size, n) + f"-{seed}" * (seed > 1))
+        about = {"corpus": "markov", "n": n, "n_blocks": blocks, "hidden_size": width}
+        results.open_run(run, {**about, "seed": seed})
+        for name, table in tables.items():
+            mine = table[(table["size"] == size) & (table["n"] == n) & (table["seed"] == seed)]
+            results.write_table(mine, run / f"{name}.csv", provenance(size, n))
     return run
+
+
+def test_trainings_of_a_point_are_collected_by_their_seed(tmp_path):
+    write_runs(tmp_path, lambda size, n: {}, seeds=(10, 2))
+    validation = collect.read_runs(tmp_path)["validation"]
+    assert validation["n"].tolist() == [n for n in NS for _ in range(2)] * 2
+    assert validation["seed"].tolist() == [2, 10] * len(NS) * 2
 
 
 def test_tables_of_a_sweep_are_collected_small_models_first(tmp_path):

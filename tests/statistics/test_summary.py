@@ -40,6 +40,85 @@ def test_summarize_counts_the_sequences_that_have_a_value():
         summary.summarize(frame, ["t"], "x")
 
 
+def trainings(means, sequences=200, spread=0.001):
+    """A table of one group with a training per mean, its sequences close to it."""
+    noise = np.random.default_rng(0).normal(0, spread, (len(means), sequences))
+    return pd.DataFrame(
+        {
+            "set": "train",
+            "seed": np.repeat(np.arange(1, len(means) + 1), sequences),
+            "x": (np.array(means)[:, None] + noise).ravel(),
+        }
+    )
+
+
+def test_an_interval_covers_the_spread_between_trainings():
+    row = summary.summarize(trainings([0.2, 0.5, 0.8]), ["set"], "x").iloc[0]
+    assert row["mean"] == pytest.approx(0.5, abs=1e-3)
+    assert row["low"] == pytest.approx(0.2, abs=0.01)
+    assert row["high"] == pytest.approx(0.8, abs=0.01)
+    assert (row["sequences"], row["seeds"]) == (600, 3)
+
+
+def test_an_interval_covers_the_spread_between_sequences_too():
+    table = trainings([0.5, 0.5, 0.5], sequences=100, spread=1.0)
+    hierarchical = summary.summarize(table, ["set"], "x").iloc[0]
+    pooled = summary.summarize(table.drop(columns="seed"), ["set"], "x").iloc[0]
+    assert hierarchical["mean"] == pytest.approx(pooled["mean"])
+    width = hierarchical["high"] - hierarchical["low"]
+    assert width > 0.9 * (pooled["high"] - pooled["low"]) > 0.15
+
+
+def test_the_variance_is_that_of_both_levels():
+    generator = np.random.default_rng(2)
+    means, spread, draws = generator.normal(0, 0.2, 8), 1.0, 20_000
+    table = trainings(means, 50, spread)
+    parts = [part.to_numpy() for _, part in table.groupby("seed")["x"]]
+    drawn = summary.resample_groups(
+        np.stack([summary.bootstrap_means(part, draws, generator) for part in parts]), generator
+    )
+    between = np.var([part.mean() for part in parts]) / len(parts)
+    within = np.mean([part.var() / len(part) for part in parts]) / len(parts)
+    assert drawn.mean() == pytest.approx(table["x"].mean(), abs=0.005)
+    assert drawn.var() == pytest.approx(between + within, rel=0.05)
+
+
+def test_one_training_has_the_interval_over_its_sequences():
+    table = trainings([0.5], spread=0.3)
+    values = table["x"].to_numpy()
+    means = summary.bootstrap_means(values, 1000, np.random.default_rng(0))
+    expected = (values.mean(), *np.quantile(means, [0.025, 0.975]))
+    for frame in (table, table.drop(columns="seed")):
+        row = summary.summarize(frame, ["set"], "x").iloc[0]
+        assert tuple(row[["mean", "low", "high"]]) == expected and row["seeds"] == 1
+
+
+def test_trainings_count_alike_and_those_without_values_not_at_all():
+    table = pd.DataFrame({"set": "a", "seed": [1, 1, 1, 2, 3], "x": [0.0, 0.0, 0.0, 1.0, math.nan]})
+    row = summary.summarize(table, ["set"], "x").iloc[0]
+    assert row["mean"] == 0.5 and row["sequences"] == 4 and row["seeds"] == 2
+    none = summary.summarize(table.tail(1), ["set"], "x").iloc[0]
+    assert math.isnan(none["mean"]) and none["sequences"] == none["seeds"] == 0
+
+
+def test_a_table_by_seed_has_a_row_per_training():
+    table = summary.summarize(trainings([0.2, 0.8]), ["set", "seed"], "x")
+    assert table["seed"].tolist() == [1, 2] and table["seeds"].tolist() == [1, 1]
+
+
+def test_bootstrap_needs_a_group_for_each_value():
+    with pytest.raises(ValueError, match="2 groups for 1 values"):
+        summary.bootstrap([1.0], groups=[1, 2])
+
+
+def test_first_seeds_keeps_one_training_of_each_point():
+    rows = [("c", "s", 8, 2), ("c", "s", 8, 1), ("c", "s", 64, 3), ("c", "s", 64, 2)]
+    table = pd.DataFrame(rows, columns=[*summary.RUN_COLUMNS, "seed"])
+    assert summary.first_seeds(table)["seed"].tolist() == [1, 2]
+    without = table.drop(columns="seed")
+    assert summary.first_seeds(without) is without
+
+
 def test_histogram_counts_every_row_once():
     frame = pd.DataFrame(
         {"corpus": "c", "size": "s", "n": [1] * 4 + [2], "h": [0.0, 0.1, 1.0, 2.0, 0.5]}

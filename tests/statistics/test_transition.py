@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.tables import SIZES, run_tables
 from uddm_lib.statistics import collect, transition
+from uddm_lib.statistics.summary import RUN_COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,46 @@ def test_a_set_without_corrupted_tokens_is_left_out_of_the_intervals():
     pd.testing.assert_frame_equal(found, without)
     empty = transition.transition_intervals(table.assign(recovered=math.nan), draws=50)
     assert empty.empty and empty.columns.tolist() == without.columns.tolist()
+
+
+def recovery_rates(gap_by_run, sequences=50, base=0.1):
+    """Recovery by (n, seed): tight sequences, and a base that differs from seed to seed."""
+    rows = [
+        ("c", "s", n, seed, "network", name, 0.1, base * seed + (gap if name == "train" else 0) + x)
+        for (n, seed), gap in gap_by_run.items()
+        for name in ("train", "test")
+        for x in np.linspace(-1e-3, 1e-3, sequences)
+    ]
+    return pd.DataFrame(rows, columns=[*RUN_COLUMNS, "seed", "denoiser", "set", "t", "recovered"])
+
+
+def test_a_transition_varies_with_its_trainings():
+    rates = recovery_rates({(10, 1): 0.9, (1000, 1): 0.1, (1000, 2): 0.2, (1000, 3): 0.0})
+    row = transition.transition_intervals(rates, draws=400).iloc[0]
+    at = [10 * 100 ** (0.6 / (0.9 - gap)) for gap in (0.1, 0.0, 0.2)]
+    assert row[["transition_n", "low", "high"]].tolist() == pytest.approx(at, rel=0.02)
+
+
+def test_training_and_test_recovery_of_one_training_stay_together():
+    """Trainings that differ in both sets alike, but not in the gap, have a sharp transition."""
+    gaps = {(n, seed): gap for n, gap in ((10, 0.9), (1000, 0.1)) for seed in (1, 2, 3)}
+    row = transition.transition_intervals(recovery_rates(gaps), draws=200).iloc[0]
+    assert row["low"] == pytest.approx(row["high"], rel=0.01)
+
+
+def test_one_training_has_the_interval_it_had_without_seeds():
+    table = run_tables(sequences=10)["recovery"]
+    pd.testing.assert_frame_equal(
+        transition.transition_intervals(table, draws=50),
+        transition.transition_intervals(table.drop(columns="seed"), draws=50),
+    )
+
+
+def test_a_training_without_a_gap_is_left_out():
+    rates = recovery_rates({(10, 1): 0.9, (1000, 1): 0.1, (1000, 2): 0.5})
+    spoiled = rates["recovered"].mask((rates["seed"] == 2) & (rates["set"] == "test"))
+    row = transition.transition_intervals(rates.assign(recovered=spoiled), draws=50).iloc[0]
+    assert row["transition_n"] == pytest.approx(10 ** (1 + 2 * 0.75), rel=0.01)
 
 
 @pytest.mark.parametrize("options", [{"draws": 0}, {"level": 1.0}])

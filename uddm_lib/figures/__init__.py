@@ -17,7 +17,7 @@ from uddm_lib.figures.figure2_recovery import figure2, recovery_against_time
 from uddm_lib.figures.figure3_examples import figure3, text_examples, token_histograms
 from uddm_lib.figures.figure4_sequence_entropy import figure4
 from uddm_lib.figures.figure5_entropy import figure5
-from uddm_lib.figures.training_curves import perplexity, training_curve
+from uddm_lib.figures.training_curves import perplexity, training_curves
 
 __all__ = [
     "STYLE",
@@ -31,5 +31,5 @@ __all__ = [
     "save",
     "text_examples",
     "token_histograms",
-    "training_curve",
+    "training_curves",
 ]

@@ -122,6 +122,26 @@ def panels(
     return figure, part.subplots(rows, columns, sharex=sharex, sharey=sharey, squeeze=False)
 
 
+def wrapped_panels(
+    count: int, size: tuple[float, float], labels: tuple[str, str], sharey: Shared = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure and its axes, three in a row at most, all with the same x.
+
+    ``labels`` are those of x and y, at the edge of the figure.
+    """
+    columns = min(3, count)
+    figure, axes = panels(-(-count // columns), columns, size, sharex=True, sharey=sharey)
+    for axis in axes.flat[count:]:
+        axis.set_axis_off()
+    for axis in axes.flat[count - columns : count]:
+        axis.tick_params(labelbottom=True)
+    for axis in axes[-1]:  # a label under a panel of an upper row would push the rows apart
+        axis.set_xlabel(labels[0])
+    for row in axes:
+        row[0].set_ylabel(labels[1])
+    return figure, list(axes.flat[:count])
+
+
 def rows_of_corpus(frame: pd.DataFrame, corpus: str, columns: Iterable[str]) -> pd.DataFrame:
     """The corpus's rows.
 

@@ -12,6 +12,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch, Rectangle
 
 from uddm_lib.figures._plotting import BLUE, ORANGE, TITLES, rows_of_corpus, rows_with, unique
+from uddm_lib.statistics.summary import first_seeds
 
 VERSIONS = ("original", "perturbed", "restored")
 LEAST_WIDTH, MOST_WIDTH = 40, 76  # characters in a line
@@ -36,11 +37,14 @@ _ROW, _GAP = 1.25, 0.7  # distance of rows, and of blocks beyond that, in line h
 def select_examples(
     examples: pd.DataFrame, corpus: str, process: str, size: str | None = None
 ) -> pd.DataFrame:
-    """The examples of one process, and of one size (the largest by default)."""
+    """The examples of one process, and of one size (the largest by default).
+
+    Where an n has several trainings, they are those of its smallest seed.
+    """
     columns = ["size", "n", "set", "process", "level", "position", *VERSIONS]
     table = rows_of_corpus(examples, corpus, columns)
     table = rows_with(table, "size", size or unique(table, "size")[-1])
-    return rows_with(table, "process", process)
+    return first_seeds(rows_with(table, "process", process))
 
 
 def draw_examples(figure: FigureBase, table: pd.DataFrame, corpus: str, letter: str = "") -> None:

@@ -24,6 +24,7 @@ from uddm_lib.figures._plotting import (
     set_log_n_axis,
     styled,
     unique,
+    wrapped_panels,
 )
 from uddm_lib.statistics.summary import of_denoiser
 
@@ -64,7 +65,7 @@ def figure2(recovery: pd.DataFrame, corpus: str) -> Figure:
 
 @styled
 def recovery_against_time(recovery: pd.DataFrame, corpus: str) -> Figure:
-    """Stochastic recovery against t, a panel per trained model (size and n).
+    """Stochastic recovery against t, a panel per model (size and n), three in a row.
 
     Args:
         recovery: as for :func:`figure2`.
@@ -72,9 +73,10 @@ def recovery_against_time(recovery: pd.DataFrame, corpus: str) -> Figure:
     """
     table = rows_of_corpus(recovery, corpus, _COLUMNS)
     models = list(of_denoiser(table).groupby(["size", "n"], sort=False))
-    figure, axes = panels(1, len(models), (3.2, 2.8), sharey=True)
+    labels = "diffusion time t", "token recovery rate"
+    figure, axes = wrapped_panels(len(models), (2.9, 2.3), labels, sharey=True)
     colors = {"train": BLUE, "test": ORANGE, "random": GRAY}
-    for axis, ((size, n), networks) in zip(axes[0], models):
+    for axis, ((size, n), networks) in zip(axes, models):
         for name, color in colors.items():
             draw_means(
                 axis,
@@ -87,13 +89,12 @@ def recovery_against_time(recovery: pd.DataFrame, corpus: str) -> Figure:
             rows = table[(table["size"] == size) & (table["n"] == n) & (table["set"] == name)]
             for limit in ("memorizer", "generalizer"):
                 draw_limit(axis, of_denoiser(rows, limit), "t", color)
-        axis.set(title=f"{size}, n = {n:,}", xlabel="diffusion time t", ylim=(-0.03, 1.03))
-    axes[0, 0].set_ylabel("token recovery rate")
+        axis.set(title=f"{size}, n = {n:,}", ylim=(-0.03, 1.03))
     entries = [
         legend_entry(SETS[name][0], color=color, linestyle=SETS[name][1])
         for name, color in colors.items()
     ]
-    add_legend(figure, entries + limit_entries(table, "color of the set"), "bottom")
+    add_legend(figure, entries + limit_entries(table, "color of the set"), "right")
     add_title(figure, "Token recovery", corpus)
     return figure
 

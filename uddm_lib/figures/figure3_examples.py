@@ -19,6 +19,8 @@ from uddm_lib.figures._plotting import (
 )
 from uddm_lib.figures._text_panel import draw_examples, select_examples, text_height
 
+_MOST_ROWS = 3  # a row of histograms is a value of n
+
 
 @styled
 def figure3(
@@ -64,19 +66,29 @@ def text_examples(examples: pd.DataFrame, corpus: str, process: str) -> Figure:
 
 
 @styled
-def token_histograms(token_entropy: pd.DataFrame, corpus: str) -> Figure:
+def token_histograms(token_entropy: pd.DataFrame, corpus: str, size: str | None = None) -> Figure:
     """Conditional entropy of recovered and unrecovered tokens, a panel per n and set (figure 3B).
+
+    Of more than three n the smallest and the largest are drawn, which the title says.
 
     Args:
         token_entropy: histogram with the columns ``corpus, size, n, set, outcome, low, high,
-            share``, of one model size.
+            share``.
         corpus: the corpus to draw.
+        size: the model size; the largest by default (the last in the table).
     """
-    table = rows_of_corpus(token_entropy, corpus, ["n", "set", "outcome", "low", "high", "share"])
+    columns = ["size", "n", "set", "outcome", "low", "high", "share"]
+    table = rows_of_corpus(token_entropy, corpus, columns)
+    size = size or unique(table, "size")[-1]
+    table = rows_with(table, "size", size)
+    title, counts = f"Entropy of corrupted tokens, {size}", sorted(table["n"].unique())
+    if len(counts) > _MOST_ROWS:
+        table = table[table["n"].isin([counts[0], counts[-1]])]
+        title += f", at the smallest and the largest of {len(counts)} n"
     height = 1.2 + 1.7 * table["n"].nunique()
     figure = Figure(figsize=(8, height), layout="constrained")
     _draw_token_histograms(figure, table)
-    add_title(figure, "Conditional entropy of corrupted tokens", corpus)
+    add_title(figure, title, corpus)
     return figure
 
 

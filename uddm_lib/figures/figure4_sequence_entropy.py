@@ -11,11 +11,11 @@ from uddm_lib.figures._plotting import (
     add_title,
     draw_histogram,
     legend_entry,
-    panels,
     rows_of_corpus,
     rows_with,
     styled,
     unique,
+    wrapped_panels,
 )
 
 
@@ -32,21 +32,13 @@ def figure4(sequence_entropy: pd.DataFrame, corpus: str, size: str | None = None
     size = size or unique(table, "size")[-1]
     table = rows_with(table, "size", size)
     counts = sorted(table["n"].unique())
-    columns = min(3, len(counts))
-    figure, axes = panels(-(-len(counts) // columns), columns, (2.8, 2.1), sharex=True)
-    for axis, n in zip(axes.flat, counts):
+    labels = "conditional entropy\n(nats per sequence)", "share of sequences"
+    figure, axes = wrapped_panels(len(counts), (2.8, 2.1), labels)
+    for axis, n in zip(axes, counts):
         for name, color, fill in (("train", BLUE, True), ("generated", ORANGE, False)):
             rows = table[(table["n"] == n) & (table["set"] == name)]
             draw_histogram(axis, rows, color, fill)
         axis.set_title(f"n = {n:,}")
-    for axis in axes.flat[len(counts) :]:
-        axis.set_axis_off()
-    for row in axes:
-        row[0].set_ylabel("share of sequences")
-    for axis in axes.flat[max(0, len(counts) - columns) : len(counts)]:
-        axis.tick_params(labelbottom=True)
-    for axis in axes[-1]:  # a label under a panel of an upper row would push the rows apart
-        axis.set_xlabel("conditional entropy\n(nats per sequence)")
     entries = [
         legend_entry(SETS["train"][0], color=BLUE, linewidth=6, alpha=0.45),
         legend_entry(SETS["generated"][0], color=ORANGE),

@@ -10,10 +10,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from uddm_lib.results import input_versions, read_run, read_table, resolve
-from uddm_lib.statistics.summary import RUN_COLUMNS, histogram, of_denoiser, summarize
+from uddm_lib.statistics.summary import (
+    RUN_COLUMNS,
+    first_seeds,
+    histogram,
+    of_denoiser,
+    summarize,
+)
 from uddm_lib.statistics.transition import transition_intervals
 
 __all__ = ["FIGURE_TABLES", "figure_tables", "read_figure_tables", "read_runs"]
@@ -34,6 +41,8 @@ FIGURE_TABLES = (
 def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
     """The tables of all runs in a profile's folder, joined: small models and small n first.
 
+    Trainings of the same size and n are ordered by their seed.
+
     Returns:
         From a table's name (``recovery``, ``basins``, ...) to the table. The commits and code
         digests of the runs are in its ``attrs["provenance"]["inputs"]``.
@@ -50,7 +59,7 @@ def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
         raise FileNotFoundError(
             f"{folder} holds no run (no */run.json): train first, or give another folder"
         )
-    folders = [path for _, path in sorted(runs, key=lambda run: _corpus_and_scale(run[0]))]
+    folders = [path for _, path in sorted(runs, key=lambda run: _rank(run[0]))]
     missing = [
         f"{path.name}/{name}.csv"
         for path in folders
@@ -77,6 +86,9 @@ def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
 def figure_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """The small tables that the figures are drawn from, out of those of :func:`read_runs`.
 
+    Means are over trainings, histograms count all trainings, and ``seeds`` is their number.
+    Examples are those of one training, that of the smallest seed.
+
     Returns:
         From the name of the file (one of ``FIGURE_TABLES``) to the table, which carries the
         versions of the runs as theirs do.
@@ -91,13 +103,13 @@ def figure_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
         "figure2_recovery": summarize(
             tables["recovery"], [*run, "denoiser", "set", "t"], "recovered"
         ),
-        "figure3_examples": _smallest_and_largest_n(tables["examples"]),
+        "figure3_examples": _smallest_and_largest_n(first_seeds(tables["examples"])),
         "figure3_token_entropy": histogram(
             _smallest_and_largest_n(tables["token_entropy"]), [*run, "set", "outcome"], "entropy"
         ),
         "figure4_sequence_entropy": histogram(of_denoiser(entropy), [*run, "set"], "entropy"),
         "figure5_entropy": summarize(entropy, [*run, "denoiser", "set"], "per_token"),
-        "perplexity": tables["validation"].copy(),
+        "perplexity": _perplexities(tables["validation"]),
         "transition": transition_intervals(tables["recovery"]),
     }
     return _with_versions(small, _versions(tables.values()))
@@ -113,9 +125,20 @@ def read_figure_tables(folder: str | Path) -> dict[str, pd.DataFrame]:
     return {name: read_table(resolve(folder) / f"{name}.csv") for name in FIGURE_TABLES}
 
 
-def _corpus_and_scale(run: dict[str, Any]) -> tuple[str, int, int]:
-    """What runs are sorted by: corpus, size of the model, number of training blocks."""
-    return run["corpus"], run["n_blocks"] * run["hidden_size"] ** 2, run.get("blocks", run["n"])
+def _rank(run: dict[str, Any]) -> tuple[str, int, int, int]:
+    """What runs are sorted by: corpus, size of the model, number of training blocks, seed."""
+    scale = run["n_blocks"] * run["hidden_size"] ** 2
+    return run["corpus"], scale, run.get("blocks", run["n"]), run.get("seed", 1)
+
+
+def _perplexities(validation: pd.DataFrame) -> pd.DataFrame:
+    """Perplexity at the mean NELBO of each point's trainings, with its interval over them."""
+    nats = summarize(validation, RUN_COLUMNS, "nelbo").rename(columns={"mean": "nelbo"})
+    perplexity = np.exp(nats[["nelbo", "low", "high"]])
+    table = nats.assign(
+        perplexity=perplexity["nelbo"], low=perplexity["low"], high=perplexity["high"]
+    )
+    return table[[*RUN_COLUMNS, "nelbo", "perplexity", "low", "high", "seeds"]]
 
 
 def _smallest_and_largest_n(frame: pd.DataFrame) -> pd.DataFrame:

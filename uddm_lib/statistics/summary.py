@@ -11,14 +11,16 @@ __all__ = [
     "RUN_COLUMNS",
     "bootstrap",
     "bootstrap_means",
+    "first_seeds",
     "histogram",
     "of_denoiser",
     "pivot",
     "require_columns",
+    "resample_groups",
     "summarize",
 ]
 
-RUN_COLUMNS = ["corpus", "size", "n"]  # they tell one run from another
+RUN_COLUMNS = ["corpus", "size", "n"]  # of a point in a figure; its trainings differ in the seed
 _VALUES_AT_ONCE = 2**20  # drawn in one array: a few MB, however many values there are
 
 
@@ -57,31 +59,56 @@ def bootstrap_means(
     )
 
 
+def resample_groups(
+    means: Float[np.ndarray, "groups draws"], generator: np.random.Generator
+) -> Float[np.ndarray, " draws"]:
+    """Means over as many groups, drawn with replacement, from bootstrap means of each group.
+
+    A group that is drawn twice gives two independent means. One group alone keeps its means.
+    """
+    groups, draws = means.shape
+    if groups == 1:
+        return means[0]
+    chosen = generator.integers(groups, size=(draws, groups))
+    entries = generator.integers(draws, size=(draws, groups))
+    return means[chosen, entries].mean(1)
+
+
 def bootstrap(
-    values: ArrayLike, draws: int = 1000, seed: int = 0, level: float = 0.95
+    values: ArrayLike,
+    draws: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    groups: ArrayLike | None = None,
 ) -> tuple[float, float, float]:
     """The mean of values, and its percentile bootstrap interval over them.
+
+    With groups the bootstrap is hierarchical. It draws groups with replacement, then values
+    inside each drawn group. The mean is then that of the groups' means. An interval over few
+    groups covers less than ``level`` says: over three it is about their range.
 
     Args:
         values: one number per sequence; NaN (nothing to measure in it) is left out.
         draws: number of resamples, at least 1.
         seed: of the resampling.
         level: coverage, in (0, 1).
+        groups: the group of each value, such as the seed of its training; None: all are one.
 
     Returns:
         mean, low, high; three NaN if there are no values.
 
     Raises:
-        ValueError: if ``draws`` or ``level`` is out of range.
+        ValueError: if ``draws`` or ``level`` is out of range, or ``groups`` has another length.
     """
     check_bootstrap(draws, level)
-    numbers = np.asarray(values, dtype=float)
-    numbers = numbers[~np.isnan(numbers)]
-    if not len(numbers):
+    parts = _parts(np.asarray(values, dtype=float), groups)
+    if not parts:
         return np.nan, np.nan, np.nan
-    means = bootstrap_means(numbers, draws, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(numbers.mean()), float(low), float(high)
+    generator = np.random.default_rng(seed)
+    means = np.stack([bootstrap_means(part, draws, generator) for part in parts])
+    resampled = resample_groups(means, generator)
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return float(np.mean([part.mean() for part in parts])), float(low), float(high)
 
 
 def check_bootstrap(draws: int, level: float) -> None:
@@ -97,32 +124,49 @@ def check_bootstrap(draws: int, level: float) -> None:
 
 
 def summarize(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """Mean and 95 % bootstrap interval over the sequences of every group.
+    """Mean and 95 % bootstrap interval of every group, over its trainings and their sequences.
+
+    The bootstrap draws trainings, then sequences inside them, as :func:`bootstrap` says. A table
+    without the column ``seed`` is taken as one training.
 
     Args:
-        frame: a table with a row per sequence.
+        frame: a table with a row per sequence; ``seed`` tells trainings apart.
         by: columns that make the groups, which keep their order of appearance.
         value: the column averaged.
 
     Returns:
-        A table with the columns ``by``, ``mean``, ``low``, ``high`` and ``sequences``, the
-        number of sequences that have a value.
+        A table with the columns ``by``, ``mean``, ``low``, ``high``, ``sequences`` and
+        ``seeds``: the numbers of sequences and of trainings that have a value.
 
     Raises:
         ValueError: if a column is missing.
     """
     require_columns(frame, [*by, value])
-    rows = [
-        (*_key(key), *bootstrap(group.to_numpy()), int(group.notna().sum()))
-        for key, group in frame.groupby(list(by), sort=False, observed=True)[value]
-    ]
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "sequences"])
+    if "seed" not in frame:
+        frame = frame.assign(seed=1)
+    rows = []
+    for key, group in frame.groupby(list(by), sort=False, observed=True)[[value, "seed"]]:
+        group = group[group[value].notna()]
+        interval = bootstrap(group[value].to_numpy(), groups=group["seed"].to_numpy())
+        rows.append((*_key(key), *interval, len(group), group["seed"].nunique(dropna=False)))
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "sequences", "seeds"])
+
+
+def first_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of one training at each point: that of the smallest seed.
+
+    A table without the column ``seed`` stays as it is.
+    """
+    if "seed" not in frame:
+        return frame
+    return frame[frame["seed"] == frame.groupby(RUN_COLUMNS)["seed"].transform("min")]
 
 
 def histogram(frame: pd.DataFrame, by: Sequence[str], value: str, bins: int = 40) -> pd.DataFrame:
     """Shares of each group's rows in equal bins from 0.
 
-    The bins end at the largest value of the group's corpus and size.
+    The bins end at the largest value of the group's corpus and size. Rows of several trainings
+    are counted together.
 
     Returns:
         A table with the columns ``by``, ``low`` and ``high`` (the bin's edges), ``count`` and
@@ -166,6 +210,19 @@ def pivot(
     rows = frame[list(index)].drop_duplicates()
     labels = pd.MultiIndex.from_frame(rows) if len(index) > 1 else rows[index[0]]
     return wide.loc[labels].sort_index(axis=1)
+
+
+def _parts(
+    values: Float[np.ndarray, " m"], groups: ArrayLike | None
+) -> list[Float[np.ndarray, " _"]]:
+    """The values without NaN, by group; a group without values is left out."""
+    labels = np.zeros(len(values)) if groups is None else np.asarray(groups)
+    if len(labels) != len(values):
+        raise ValueError(f"{len(labels)} groups for {len(values)} values: give a group for each")
+    known = ~np.isnan(values)
+    values, labels = values[known], labels[known]
+    names, index = np.unique(labels, return_inverse=True)
+    return [values[index == i] for i in range(len(names))]
 
 
 def _key(key: Hashable) -> tuple[Hashable, ...]:

@@ -13,6 +13,7 @@ from uddm_lib.statistics.summary import (
     of_denoiser,
     pivot,
     require_columns,
+    resample_groups,
 )
 
 __all__ = ["at_time", "distances", "gaps", "transition_intervals", "transition_points"]
@@ -73,13 +74,16 @@ def transition_intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """The transition at every t, with its percentile bootstrap interval over sequences.
+    """The transition at every t, with its percentile bootstrap interval.
 
-    A model without a corrupted token in one of the two sets is left out: it has no gap.
+    At each n the gap is the mean over trainings. A draw chooses trainings with replacement, then
+    sequences inside each; training and test recovery come from the same trainings. A training
+    without a corrupted token in one of the two sets is left out: it has no gap.
 
     Args:
         recovery: recovery rates of the runs, a row per sequence
-            (a table of :func:`uddm_lib.statistics.collect.read_runs`).
+            (a table of :func:`uddm_lib.statistics.collect.read_runs`). Without the column
+            ``seed``, every n has one training.
         threshold: share of corrupted tokens.
         draws, seed, level: as for :func:`uddm_lib.statistics.summary.bootstrap`.
 
@@ -93,20 +97,17 @@ def transition_intervals(
     require_columns(recovery, [*RUN_COLUMNS, "set", "t", "recovered"])
     check_bootstrap(draws, level)
     recovery = of_denoiser(recovery)
+    if "seed" not in recovery:
+        recovery = recovery.assign(seed=1)
     rows = []
     for (corpus, size, t), models in recovery.groupby(["corpus", "size", "t"], sort=False):
         generator = np.random.default_rng(seed)
-        measured = {}  # n -> the gap of all sequences, then those of the resamples
-        for n in np.sort(models["n"].unique()):
-            means = []
-            for name in ("train", "test"):
-                rates = models.loc[(models["n"] == n) & (models["set"] == name), "recovered"]
-                means.append(_means(rates.dropna().to_numpy(float), draws, generator))
-            if not np.isnan(gap := means[0] - means[1]).any():
-                measured[float(n)] = gap
+        drawn = {n: _gap(rates, draws, generator) for n, rates in models.groupby("n")}
+        measured = {n: gap for n, gap in drawn.items() if not np.isnan(gap).any()}
         if not measured:
             continue
-        counts, columns = np.array(list(measured)), np.array(list(measured.values())).T
+        counts = np.array(list(measured), dtype=float)
+        columns = np.array(list(measured.values())).T
         points = [_crossing(counts, column, threshold) for column in columns]
         # "lower" keeps an infinite neighbor from making a quantile NaN
         low, high = np.quantile(points[1:], [(1 - level) / 2, (1 + level) / 2], method="lower")
@@ -148,6 +149,25 @@ def at_time(table: pd.DataFrame, t: float) -> pd.DataFrame:
         times = ", ".join(f"{time:g}" for time in sorted(set(table["t"])))
         raise ValueError(f"t={t!r} is not in the table; it has {times}")
     return rows
+
+
+def _gap(
+    rates: pd.DataFrame, draws: int, generator: np.random.Generator
+) -> Float[np.ndarray, " gaps"]:
+    """The gap at one n, then the gaps of its resamples; NaN if no training has one."""
+    gaps = []
+    for _, training in rates.groupby("seed", dropna=False):
+        train, test = (
+            training.loc[training["set"] == name, "recovered"].dropna().to_numpy(float)
+            for name in ("train", "test")
+        )
+        gap = _means(train, draws, generator) - _means(test, draws, generator)
+        if not np.isnan(gap).any():
+            gaps.append(gap)
+    if not gaps:
+        return np.full(1 + draws, np.nan)
+    table = np.stack(gaps)
+    return np.append(table[:, 0].mean(), resample_groups(table[:, 1:], generator))
 
 
 def _means(
