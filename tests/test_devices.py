@@ -71,3 +71,27 @@ def test_the_rate_of_matrix_products_is_work_over_time(monkeypatch):
     ticks = iter([0.0, 2.0, 2.0, 3.0, 3.0, 4.0, 4.0, 8.0])
     monkeypatch.setattr(devices.time, "perf_counter", lambda: next(ticks))
     assert devices.matmul_rate(CPU, shape=(3, 5, 7), repeats=3) == 2 * 3 * 5 * 7 / 1.0
+
+
+def flushed():
+    return bool(torch.tensor([1e-40]).mul(1.0) == 0)
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this CPU has no such setting")
+def test_denormal_numbers_are_zero_inside_alone():
+    assert not flushed()
+    with devices.flushed_denormals():
+        assert flushed()
+        with devices.flushed_denormals():
+            assert flushed()
+        assert flushed()
+    assert not flushed()
+
+    @devices.flushed_denormals()
+    def inside():
+        assert flushed()
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        inside()
+    assert not flushed()

@@ -38,8 +38,8 @@ def test_parameters_have_the_defaults_of_the_library():
 
 
 def test_parameters_reach_their_places():
-    given = PARAMETERS | {"dropout": 0.2, "adaln_zero": False, "corpus_seed": 3, "run": "x"}
-    experiment = experiments.prepare(given | {"micro_batch": 2, "progress": True})
+    given = PARAMETERS | {"dropout": 0.2, "adaln_zero": False, "corpus_seed": 3}
+    experiment = experiments.prepare(given | {"micro_batch": 2, "folder": "x", "progress": True})
     assert torch.equal(experiment.blocks, subset(load_corpus("markov", 8, 8, seed=3), 5, seed=3))
     assert (experiment.options.steps, experiment.options.log_every) == (2, 1)
     assert (experiment.config.dropout, experiment.config.adaln_zero) == (0.2, False)
@@ -51,7 +51,7 @@ def test_parameters_reach_their_places():
         "size": "pico",
         "n": 5,
     }
-    assert not {"run", "progress", "micro_batch"} & known.keys()
+    assert not {"folder", "progress", "micro_batch"} & known.keys()
     assert experiments.prepare(PARAMETERS | {"log_every": 7}).options.log_every == 7
 
 

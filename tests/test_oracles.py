@@ -253,3 +253,16 @@ def test_oracle_energy_is_the_log_likelihood_of_the_noisy_training_set(worst):
         gap(memory.weights(z_t, sigma), likelihood.softmax(1)),
         1e-12,
     )
+
+
+@pytest.mark.parametrize("t", [1e-5, 0.05, 0.9])
+@pytest.mark.parametrize("kind", ["memorizer", "generalizer"])
+def test_flushed_denormal_numbers_change_no_bit(kind, t):
+    initial, transition = markov_chain(32)
+    stored = load_corpus("markov").train[:512].long()
+    limit = Memorizer(stored, 32) if kind == "memorizer" else MarkovGeneralizer(initial, transition)
+    schedule, generator = LogLinearSchedule(), torch.Generator().manual_seed(1)
+    z_t = corrupt(stored, schedule.alpha(t), 32, generator)
+    plain = limit.denoise(z_t, schedule.sigma(t))
+    with flushed_denormals():
+        assert torch.equal(limit.denoise(z_t, schedule.sigma(t)), plain)

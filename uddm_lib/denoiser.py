@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from uddm_lib import diffusion
+from uddm_lib.devices import flushed_denormals
 from uddm_lib.diffusion import ReverseWeights
 from uddm_lib.schedule import Level
 
@@ -47,6 +48,7 @@ class _Network(Denoiser, Protocol):
     def hidden(self, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "B L D"]: ...
 
 
+@flushed_denormals()
 @torch.inference_mode()
 def step(
     denoiser: Denoiser,
@@ -74,6 +76,7 @@ def step(
     return z_s
 
 
+@flushed_denormals()
 @torch.inference_mode()
 def mode(
     denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Float[Tensor, ""]
@@ -82,18 +85,21 @@ def mode(
     return _predict(denoiser, z_t, sigma, diffusion.fused_mode, lambda logits: logits.argmax(-1))
 
 
+@flushed_denormals()
 @torch.inference_mode()
 def entropy(denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "B L"]:
     """Conditional entropy of the predictions in nats (paper eq. (13))."""
     return _predict(denoiser, z_t, sigma, diffusion.fused_entropy, diffusion.entropy)
 
 
+@flushed_denormals()
 @torch.inference_mode()
 def sharpness(denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "3 B L"]:
     """Entropy (nats), sum_v p (1 - p), and the largest minus the second largest probability."""
     return _predict(denoiser, z_t, sigma, diffusion.fused_sharpness, diffusion.sharpness)
 
 
+@flushed_denormals()
 @torch.inference_mode()
 def nelbo(
     denoiser: Denoiser,

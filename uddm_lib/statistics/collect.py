@@ -23,7 +23,13 @@ from uddm_lib.statistics.summary import (
 )
 from uddm_lib.statistics.transition import transition_intervals
 
-__all__ = ["FIGURE_TABLES", "figure_tables", "read_figure_tables", "read_runs"]
+__all__ = [
+    "FIGURE_TABLES",
+    "figure_tables",
+    "read_figure_tables",
+    "read_runs",
+    "smallest_and_largest_n",
+]
 
 RUN_TABLES = ("validation", "recovery", "basins", "examples", "token_entropy", "sequence_entropy")
 FIGURE_TABLES = (
@@ -103,9 +109,9 @@ def figure_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
         "figure2_recovery": summarize(
             tables["recovery"], [*run, "denoiser", "set", "t"], "recovered"
         ),
-        "figure3_examples": _smallest_and_largest_n(first_seeds(tables["examples"])),
+        "figure3_examples": smallest_and_largest_n(first_seeds(tables["examples"])),
         "figure3_token_entropy": histogram(
-            _smallest_and_largest_n(tables["token_entropy"]), [*run, "set", "outcome"], "entropy"
+            smallest_and_largest_n(tables["token_entropy"]), [*run, "set", "outcome"], "entropy"
         ),
         "figure4_sequence_entropy": histogram(of_denoiser(entropy), [*run, "set"], "entropy"),
         "figure5_entropy": summarize(entropy, [*run, "denoiser", "set"], "per_token"),
@@ -141,7 +147,7 @@ def _perplexities(validation: pd.DataFrame) -> pd.DataFrame:
     return table[[*RUN_COLUMNS, "nelbo", "perplexity", "low", "high", "seeds"]]
 
 
-def _smallest_and_largest_n(frame: pd.DataFrame) -> pd.DataFrame:
+def smallest_and_largest_n(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of the smallest and the largest n of every corpus and size."""
     n = frame.groupby(["corpus", "size"])["n"]
     ends = (frame["n"] == n.transform("min")) | (frame["n"] == n.transform("max"))

@@ -58,8 +58,8 @@ class TrainingLoop:
             torch.random.default_generator.manual_seed(options.seed)
             model = UDDM(config)
         self.state = TrainingState(model.to(self.device), options)
-        self.objective, self.optimizer = self.accelerator.prepare(
-            Objective(model, options.compile), self.state.optimizer
+        self.objective, *self.optimizers = self.accelerator.prepare(
+            Objective(model, options.compile), *self.state.optimizers.values()
         )
         self.step, self.bf16 = 0, False
         checkpoint = checkpoints.load_last(folder, self.accelerator.print)
@@ -110,7 +110,7 @@ class TrainingLoop:
             self.step = step + 1
             last = self.step == options.steps
             if self.step % options.log_every == 0 or last:
-                rate = self.state.schedule.get_last_lr()[0]
+                rate = self.state.schedules["adamw"].get_last_lr()[0]
                 self.log.add_row(self.step, rate, self.state.average, validate)
                 if not last and self.step - self.saved_step >= options.checkpoint_every:
                     self._checkpoint()
@@ -137,9 +137,10 @@ class TrainingLoop:
                 ):
                     loss = loss + self._gradients(batch.take(part))
         self.accelerator.clip_grad_norm_(self.objective.parameters(), self.options.gradient_clip)
-        self.optimizer.step()
-        self.state.schedule.step()
-        self.optimizer.zero_grad()
+        for optimizer, schedule in zip(self.optimizers, self.state.schedules.values()):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
         self.state.update_average(step)
         return loss
 
@@ -194,7 +195,7 @@ class TrainingLoop:
                 "step": self.step,
                 "rows": self.log.rows,
                 "losses": losses,
-                "lr": self.state.schedule.state_dict(),
+                "lr": {name: one.state_dict() for name, one in self.state.schedules.items()},
                 "bf16": self.bf16,
             }
             checkpoints.save_step(self.folder, self.step, self.state.tensors(), metadata)

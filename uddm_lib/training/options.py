@@ -18,6 +18,7 @@ _LEAST = {
     "micro_batch": 0,
 }
 _CHOICES = {
+    "optimizer": ("adamw", "muon"),
     "t_sampling": ("uniform", "importance"),
     "curriculum": ("none", "gaussian"),
     "precision": ("fp32", "bf16"),
@@ -35,7 +36,10 @@ class TrainingOptions:
         micro_batch: sequences that a device takes at once, 0: its whole share of the batch. Fewer
             take less memory. Gradients are summed: without dropout the result is the same but for
             rounding.
-        learning_rate: peak rate of AdamW (betas 0.9, 0.999; eps 1e-8; no weight decay).
+        optimizer: ``adamw`` (paper; betas 0.9, 0.999; eps 1e-8), or ``muon`` (Jordan et al. 2024;
+            momentum 0.95; updates as large as AdamW's, Liu et al. 2025) for the matrices inside the
+            network, with AdamW for embedding, head and vectors. Neither has weight decay.
+        learning_rate: peak rate of the optimizer.
         warmup_steps: steps of linear warm-up.
         lr_schedule: what follows the warm-up: ``constant_with_warmup`` (paper), ``cosine`` or
             ``linear`` (to zero).
@@ -65,6 +69,7 @@ class TrainingOptions:
 
     steps: int = 3000
     batch_size: int = 512
+    optimizer: str = "adamw"
     learning_rate: float = 3e-4
     warmup_steps: int = 2500
     lr_schedule: str = "constant_with_warmup"

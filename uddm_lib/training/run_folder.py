@@ -26,7 +26,7 @@ from transformers import PreTrainedTokenizerBase
 
 from uddm_lib import checkpoints
 from uddm_lib.data import check_blocks
-from uddm_lib.devices import default_device
+from uddm_lib.devices import default_device, flushed_denormals
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.probes import validation_nelbo
 from uddm_lib.results import open_run, provenance, read_table, write_table
@@ -117,11 +117,12 @@ def train(
         with stop_requests() as requests:
             loop = TrainingLoop(folder, blocks, config, options)
             held_out = test_blocks.to(loop.device)
-            rows = loop.run(
-                lambda model: validation_nelbo(model, held_out, scored).mean().item(),
-                show_progress,
-                requests,
-            )
+            with flushed_denormals():
+                rows = loop.run(
+                    lambda model: validation_nelbo(model, held_out, scored).mean().item(),
+                    show_progress,
+                    requests,
+                )
             if process.is_main_process:
                 _write(loop, rows, known, tokenizer)
             process.wait_for_everyone()

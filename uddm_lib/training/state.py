@@ -24,15 +24,11 @@ class TrainingState:
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay = options.ema_decay
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(),
-            options.learning_rate,
-            weight_decay=0.0,
-            fused=model.device.type in ("cpu", "cuda") or None,
-        )
-        self.schedule = get_scheduler(
-            options.lr_schedule, self.optimizer, options.warmup_steps, options.steps
-        )
+        self.optimizers = _optimizers(model, options)
+        self.schedules = {
+            name: get_scheduler(options.lr_schedule, one, options.warmup_steps, options.steps)
+            for name, one in self.optimizers.items()
+        }
 
     @torch.no_grad()
     def update_average(self, updates: int) -> None:
@@ -57,25 +53,22 @@ class TrainingState:
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         return tensors | {
-            f"optimizer.{index}.{name}": value
-            for index, moments in self.optimizer.state_dict()["state"].items()
+            f"{kind}.{index}.{name}": value
+            for kind, optimizer in self.optimizers.items()
+            for index, moments in optimizer.state_dict()["state"].items()
             for name, value in moments.items()
         }
 
-    def restore(self, tensors: dict[str, Tensor], schedule: dict) -> None:
-        """Take over the tensors and the schedule's ``state_dict`` of a checkpoint.
+    def restore(self, tensors: dict[str, Tensor], schedules: dict[str, dict]) -> None:
+        """Take over the tensors and the schedules' ``state_dict`` of a checkpoint.
 
         Raises:
             ValueError: if they are another model's, or of another version of this package.
         """
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             part, key = name.split(".", 1)
-            parts[part][key] = value
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimizer"].items():
-            index, key = name.split(".")
-            moments.setdefault(int(index), {})[key] = value
+            parts.setdefault(part, {})[key] = value
         try:
             self.model.load_state_dict(parts["model"])
             self.average.load_state_dict(parts["average"])
@@ -84,7 +77,39 @@ class TrainingState:
                 "the training state is another model's or another version's; delete it to start "
                 f"again ({str(error).splitlines()[0]})"
             ) from None
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
-        self.schedule.load_state_dict(schedule)
-        for group, rate in zip(self.optimizer.param_groups, schedule["_last_lr"]):
-            group["lr"] = rate
+        for kind, optimizer in self.optimizers.items():
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, value in parts[kind].items():
+                index, key = name.split(".")
+                moments.setdefault(int(index), {})[key] = value
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+            schedule = self.schedules[kind]
+            schedule.load_state_dict(schedules[kind])
+            for group, rate in zip(optimizer.param_groups, schedule.get_last_lr()):
+                group["lr"] = rate
+
+
+def _optimizers(model: UDDM, options: TrainingOptions) -> dict[str, torch.optim.Optimizer]:
+    """AdamW for all weights; or Muon for the matrices inside the network, AdamW for the rest."""
+    edges = {"vocab_embed.weight", "head.weight"}
+    inside: list[Tensor] = []
+    rest: list[Tensor] = []
+    for name, weight in model.named_parameters():
+        matrix = weight.ndim == 2 and name not in edges
+        (inside if matrix and options.optimizer == "muon" else rest).append(weight)
+    optimizers: dict[str, torch.optim.Optimizer] = {
+        "adamw": torch.optim.AdamW(
+            rest,
+            options.learning_rate,
+            weight_decay=0.0,
+            fused=model.device.type in ("cpu", "cuda") or None,
+        )
+    }
+    if inside:
+        optimizers["muon"] = torch.optim.Muon(
+            inside,
+            options.learning_rate,
+            weight_decay=0.0,
+            adjust_lr_fn="match_rms_adamw",  # one learning rate for both
+        )
+    return optimizers
