@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from helpers.compare import gap
 from helpers.problems import chain_law, seeded
-from uddm_lib.data import markov_chain
+from uddm_lib.data import load_corpus, markov_chain
+from uddm_lib.devices import flushed_denormals
+from uddm_lib.diffusion import corrupt
 from uddm_lib.oracles import UNDERFLOW, MarkovGeneralizer, Memorizer, inverse_temperature
+from uddm_lib.schedule import LogLinearSchedule
 
 ALPHAS = [1e-3, 0.1, 0.5, 0.9, 0.999, 1 - 1e-5, 1 - 1e-8]
 

@@ -13,14 +13,14 @@ from uddm_lib.sweep import cluster, execute, status
 STOPPED = "class Stopped(RuntimeError): pass\nraise Stopped('after step 5')"
 
 
-def run_job(checkout, target, kind='["theory"]'):
+def run_job(checkout, target):
     """Execute notebooks/x.ipynb; what it printed, without the kernel's own log, and its status."""
     text, code = finish(
         start(
             checkout,
             *("-m", "uddm_lib.sweep.execute", "--notebook", "notebooks/x.ipynb"),
             *("--target", target, "--folder", "runs/tiny", "--label", "a job"),
-            *("--kind", kind, "--parameters", '{"t": 0.5}'),
+            *("--parameters", '{"t": 0.5}'),
         )
     )
     return [line for line in text.splitlines() if "IPKernelApp" not in line], code
@@ -109,7 +109,7 @@ def test_long_job_says_how_far_it_is(tmp_path, capsys, monkeypatch):
     )
     monkeypatch.setattr(execute, "HEARTBEAT", 0.01)
     printed = []
-    monkeypatch.setattr(status, "share_done", lambda folder: 0.07)
+    monkeypatch.setattr(status, "progress", lambda folder: status.Progress(1, 14, 0.07, None))
     ended = execute.start_heartbeat("training markov pico", state, tmp_path)
     wait_for(lambda: printed.append(capsys.readouterr().out) or "\n" in "".join(printed))
     ended.set()

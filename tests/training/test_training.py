@@ -44,10 +44,18 @@ def test_training_memorizes_three_sequences(tmp_path):
     assert not list((tmp_path / "run").glob("*state-*"))
 
 
-@pytest.mark.parametrize("dropout, curriculum", [(0.0, "none"), (0.1, "none"), (0.0, "gaussian")])
-def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout, curriculum):
+@pytest.mark.parametrize(
+    "dropout, choice",
+    [
+        (0.0, {}),
+        (0.1, {}),
+        (0.0, {"curriculum": "gaussian", "curriculum_steps": 10}),
+        (0.0, {"optimizer": "muon"}),
+    ],
+)
+def test_a_killed_run_resumes_to_the_same_end(tmp_path, monkeypatch, dropout, choice):
     config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=dropout)
-    options = TrainingOptions(**OPTIONS, curriculum=curriculum, curriculum_steps=10)
+    options = TrainingOptions(**OPTIONS, **choice)
     whole = train(tmp_path / "whole", BLOCKS, BLOCKS, config, options)
 
     def dies(step):
@@ -304,3 +312,29 @@ def test_blocks_must_fit_the_model(tmp_path):
     with pytest.raises(ValueError, match="allowed"):
         train(tmp_path, BLOCKS + 3, BLOCKS, CONFIG, TrainingOptions(**OPTIONS))
     assert not list(tmp_path.iterdir())
+
+
+def test_muon_moves_every_matrix_inside_by_an_orthogonal_one(tmp_path):
+    """One step: no direction of a matrix moves by more than the rate; q, k and v are apart."""
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.0, adaln_zero=False)
+    rate, steps = 1e-2, {}
+    for optimizer in ("adamw", "muon"):
+        options = TrainingOptions(
+            **OPTIONS | {"warmup_steps": 0, "learning_rate": rate, "steps": 100},
+            optimizer=optimizer,
+        )
+        loop = TrainingLoop(tmp_path, BLOCKS, config, options)
+        head = loop.state.model.head.weight  # at zero nothing before it learns
+        torch.nn.init.normal_(head, generator=torch.Generator().manual_seed(0))
+        before = {name: part.clone() for name, part in loop.state.model.state_dict().items()}
+        loop.update(0)
+        after = loop.state.model.state_dict()
+        steps[optimizer] = {name: after[name] - before[name] for name in before}
+    edges = ("vocab_embed.weight", "head.weight")
+    for name, step in steps["muon"].items():
+        if step.ndim < 2 or name in edges:
+            assert torch.equal(step, steps["adamw"][name]), name
+            continue
+        for part in step.chunk(3 if name.endswith("qkv.weight") else 1):
+            largest = torch.linalg.matrix_norm(part, 2) / (0.2 * rate * max(part.shape) ** 0.5)
+            assert 0.5 < largest < 1.3, name

@@ -1,9 +1,8 @@
 """From the parameters of runs to their data and models, to the trained runs, and to their tables.
 
 Notebooks 02 to 04, ``uddm train`` and the benchmarks all come here. The names of the parameters are
-those of the notebooks and of :class:`~uddm_lib.training.TrainingOptions`. :mod:`prepared
-<uddm_lib.experiments.prepared>` trains, :mod:`trained <uddm_lib.experiments.trained>` reads runs
-back, :mod:`tables <uddm_lib.experiments.tables>` probes them.
+those of the notebooks and of :class:`~uddm_lib.training.TrainingOptions`. ``prepared`` trains,
+``trained`` reads runs back, ``run_tables`` probes them.
 """
 
 from uddm_lib.experiments.prepared import (
@@ -13,7 +12,7 @@ from uddm_lib.experiments.prepared import (
     train_run,
     train_runs,
 )
-from uddm_lib.experiments.tables import entropy_tables, recovery_tables, training_tables
+from uddm_lib.experiments.run_tables import entropy_tables, recovery_tables, training_tables
 from uddm_lib.experiments.trained import TrainedRun, load_run, load_runs
 
 __all__ = [

@@ -48,8 +48,8 @@ def main() -> int:
         # process ignores the signals. The kernel inherits that: KILL ends what cannot checkpoint.
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
-    code = status.code_versions(folder, options.target, options.kind)
-    status.write_record(folder, options.target, options.kind, "running", code)
+    code = status.code_versions(folder, options.target)
+    status.write_record(folder, options.target, "running", code)
     start, ended = time.time(), start_heartbeat(options.label, progress, folder)
     try:
         outcome = _execute(root, options)
@@ -61,9 +61,7 @@ def main() -> int:
         job = cluster.job_to_requeue()
         where = f"Slurm job {job} goes back into the queue" if job else "the same command continues"
         outcome = Outcome("stopped", f"  a checkpoint is kept; {where}")
-    status.write_record(
-        folder, options.target, options.kind, outcome.state, code, seconds, outcome.message
-    )
+    status.write_record(folder, options.target, outcome.state, code, seconds, outcome.message)
     print(
         status.ended_line(folder, options.label, outcome.state, seconds, outcome.message),
         flush=True,
@@ -93,7 +91,7 @@ def start_heartbeat(label: str, progress: Path, folder: Path) -> threading.Event
                 continue  # no bar is up at the moment
             left = state["seconds_left"]
             print(
-                f"[{status.share_done(folder):4.0%}] {label}: "
+                f"[{status.progress(folder).share:4.0%}] {label}: "
                 f"{state['description']} {state['done']}/{state['total']}"
                 + (f", about {status.duration_in_words(left)}" if left else ""),
                 flush=True,
@@ -109,9 +107,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--target", required=True, help="the executed notebook, likewise")
     parser.add_argument("--parameters", type=json.loads, default={}, help="its parameters, as JSON")
     parser.add_argument("--folder", required=True, help="the profile's folder, with the status")
-    parser.add_argument(
-        "--kind", type=json.loads, default=[], help="[stage, corpus, size], as JSON"
-    )
     parser.add_argument("--label", required=True, help="what the job is called on the screen")
     parser.add_argument("--threads", type=int, default=1, help="of the notebook")
     return parser.parse_args()

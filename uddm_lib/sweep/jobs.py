@@ -22,7 +22,6 @@ class Job:
         target: the executed notebook, relative to the repository root.
         parameters: those that the profile gives.
         label: the job's name on the screen.
-        kind: stage, corpus and size; jobs of one kind take about the same time.
         runs: from the name of each run that the notebook works on to its ``n`` and ``seed``.
     """
 
@@ -30,7 +29,6 @@ class Job:
     target: str
     parameters: dict[str, Any]
     label: str
-    kind: list[str] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def tables(self, run: str) -> list[str]:
@@ -106,7 +104,6 @@ def _job(
     folder: str,
     section: dict[str, Any],
     label: str,
-    kind: tuple[str, ...] = (),
     given: dict[str, Any] | None = None,
     runs: dict[str, dict[str, Any]] | None = None,
 ) -> Job:
@@ -117,7 +114,7 @@ def _job(
             f"{label}: section {stage!r} cannot give {', '.join(taken)}: the sweep gives it"
         )
     target = f"{folder}/{NOTEBOOKS[stage]}.ipynb"
-    return Job(stage, target, {**given, **section}, label, [stage, *kind], runs or {})
+    return Job(stage, target, {**given, **section}, label, runs or {})
 
 
 def _experiment_jobs(folder: str, experiment: dict[str, Any], group: str) -> list[Job]:
@@ -157,14 +154,12 @@ def _stages(
     """Training, recovery and entropy of ``runs``, whose notebooks go to ``folder/place``."""
     corpus = {key: experiment[key] for key in _CORPUS if key in experiment}
     trained = {"folder": folder, **corpus, "size": size, **choice}
-    kind = (experiment["corpus"], size)
     return [
         _job(
             stage,
             f"{folder}/{place}",
             experiment.get(stage, {}),
             f"{stage} {label}",
-            kind,
             trained if stage == "training" else given,
             runs,
         )

@@ -79,7 +79,7 @@ def train_one(profile: str, name: str, root: Path) -> None:
     job = trainings[name]
     folder = root / paths.results_folder(profile)
     if os.environ.get("RANK", "0") == "0":  # the first process alone writes
-        code = status.code_versions(folder, job.target, job.kind)
-        status.write_record(folder, job.target, job.kind, "running", code)
+        code = status.code_versions(folder, job.target)
+        status.write_record(folder, job.target, "running", code)
     experiment = experiments.prepare(job.all_parameters(root) | job.runs[name])
     experiments.train_run(experiment, folder / name, show_progress=sys.stderr.isatty())

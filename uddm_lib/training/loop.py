@@ -140,7 +140,7 @@ class TrainingLoop:
         for optimizer, schedule in zip(self.optimizers, self.state.schedules.values()):
             optimizer.step()
             schedule.step()
-            optimizer.zero_grad()
+        self.objective.zero_grad()
         self.state.update_average(step)
         return loss
 

@@ -1,9 +1,10 @@
 """What changes from step to step: weights, their moving average, optimizer, learning rate."""
 
 import copy
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import get_scheduler
 
 from uddm_lib.model import UDDM
@@ -92,11 +93,12 @@ class TrainingState:
 def _optimizers(model: UDDM, options: TrainingOptions) -> dict[str, torch.optim.Optimizer]:
     """AdamW for all weights; or Muon for the matrices inside the network, AdamW for the rest."""
     edges = {"vocab_embed.weight", "head.weight"}
-    inside: list[Tensor] = []
-    rest: list[Tensor] = []
+    inside, rest = {}, []
     for name, weight in model.named_parameters():
-        matrix = weight.ndim == 2 and name not in edges
-        (inside if matrix and options.optimizer == "muon" else rest).append(weight)
+        if options.optimizer == "muon" and weight.ndim == 2 and name not in edges:
+            inside[name] = weight
+        else:
+            rest.append(weight)
     optimizers: dict[str, torch.optim.Optimizer] = {
         "adamw": torch.optim.AdamW(
             rest,
@@ -106,10 +108,34 @@ def _optimizers(model: UDDM, options: TrainingOptions) -> dict[str, torch.optim.
         )
     }
     if inside:
-        optimizers["muon"] = torch.optim.Muon(
-            inside,
-            options.learning_rate,
-            weight_decay=0.0,
-            adjust_lr_fn="match_rms_adamw",  # one learning rate for both
-        )
+        optimizers["muon"] = _muon(inside, options.learning_rate)
     return optimizers
+
+
+def _muon(weights: Mapping[str, Tensor], learning_rate: float) -> torch.optim.Optimizer:
+    """Muon with updates of the size of AdamW's: one learning rate suits both.
+
+    Query, key and value are one weight of the model. Muon takes each by itself, which learns more
+    in a step.
+    """
+    parts = {
+        name: weight.detach().chunk(3 if name.endswith("qkv.weight") else 1)
+        for name, weight in weights.items()
+    }
+    matrices = {name: [nn.Parameter(rows) for rows in found] for name, found in parts.items()}
+    muon = torch.optim.Muon(
+        [matrix for found in matrices.values() for matrix in found],
+        learning_rate,
+        weight_decay=0.0,
+        adjust_lr_fn="match_rms_adamw",
+    )
+
+    def give_gradients(*_: object) -> None:
+        """The matrices share the weights' memory, but not their gradients."""
+        for name, weight in weights.items():
+            assert weight.grad is not None
+            for matrix, gradient in zip(matrices[name], weight.grad.chunk(len(matrices[name]))):
+                matrix.grad = gradient
+
+    muon.register_step_pre_hook(give_gradients)
+    return muon

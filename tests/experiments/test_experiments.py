@@ -89,7 +89,7 @@ def test_the_notebook_has_these_parameters_and_defaults():
     declared = {}
     exec(cell.source, declared)
     values = {name: declared[name] for name in declared["__annotations__"]}
-    experiments.prepare(values)
+    experiments.prepare_runs(values)
     of_its_own = {"steps", "batch_size", "learning_rate", "warmup_steps", "lr_schedule"}
     options = inspect.signature(TrainingOptions).parameters
     same = values.keys() & options.keys() - of_its_own - {"ema_decay"}
@@ -100,7 +100,7 @@ def test_the_notebook_has_these_parameters_and_defaults():
 def test_a_run_comes_back_with_its_sequences(folder):
     run = experiments.load_run(folder)
     corpus = load_corpus("markov", 8, 8)
-    assert run.labels == {"corpus": "markov", "size": "pico", "n": 5}
+    assert run.labels == {"corpus": "markov", "size": "pico", "n": 5, "seed": 1}
     assert torch.equal(run.train, subset(corpus, 5)) and torch.equal(run.test, corpus.test)
     assert run.model.length == 8 and run.tokenizer.decode(run.train[0])
 
@@ -138,7 +138,9 @@ def test_other_folders_are_refused_by_name(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         experiments.load_run(tmp_path / "nowhere")
     (tmp_path / "run.json").write_text(json.dumps({"parameters": {"corpus": "markov"}}))
-    with pytest.raises(ValueError, match="run.json lacks corpus_seed, length, n, size, vocab_size"):
+    with pytest.raises(
+        ValueError, match="run.json lacks corpus_seed, length, n, seed, size, vocab_size"
+    ):
         experiments.load_run(tmp_path)
     about = json.loads((folder / "run.json").read_text())
     about["parameters"] |= {"vocab_size": 9}

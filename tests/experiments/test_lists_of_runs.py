@@ -1,0 +1,212 @@
+"""Lists of runs: trained, read back and probed together; what is done is not done again."""
+
+import pandas as pd
+import pytest
+import torch
+
+from uddm_lib import experiments
+from uddm_lib.experiments import prepared, run_tables
+from uddm_lib.results import write_table
+from uddm_lib.training import TrainingLoop
+
+PARAMETERS = {
+    "corpus": "markov",
+    "length": 8,
+    "vocab_size": 8,
+    "size": "pico",
+    "n": [4, 12],
+    "seed": [1, 2],
+    "steps": 3,
+    "batch_size": 4,
+    "warmup_steps": 0,
+}
+NAMES = [f"markov-pico-n{n:06d}-s{seed}" for n in (4, 12) for seed in (1, 2)]
+RECOVERY = {
+    "sequences": 6,
+    "levels": [0.1, 0.5],
+    "steps": 4,
+    "shares": [0.5],
+    "greedy_steps": 10,
+    "start_t": 1.0,
+    "example_t": 0.25,
+    "example_share": 0.2,
+    "seed": 1,
+    "precision": "fp32",
+    "progress": False,
+}
+ENTROPY = {
+    "sequences": 6,
+    "generated": 5,
+    "steps": 4,
+    "outcome_t": 0.5,
+    "seed": 1,
+    "precision": "fp32",
+    "progress": False,
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    experiments.train_runs(experiments.prepare_runs(PARAMETERS), folder)
+    return folder
+
+
+@pytest.fixture
+def runs(folder):
+    return experiments.load_runs(f"{folder}/markov-*")
+
+
+def test_every_pair_of_n_and_seed_is_a_run_in_a_folder_of_its_own(folder, monkeypatch):
+    assert sorted(path.name for path in folder.iterdir()) == NAMES
+
+    def update(*_):
+        raise AssertionError("a finished run was trained")
+
+    monkeypatch.setattr(TrainingLoop, "update", update)
+    runs = experiments.train_runs(experiments.prepare_runs(PARAMETERS), folder)
+    assert [run.folder.name for run in runs] == NAMES
+    labels = [(run.labels["n"], run.labels["seed"]) for run in runs]
+    assert labels == [(4, 1), (4, 2), (12, 1), (12, 2)]
+    assert all(run.labels["n"] == len(run.train) for run in runs)
+
+
+def test_a_new_seed_is_trained_alone(folder, monkeypatch, tmp_path):
+    trained = []
+    original = prepared.training.train
+    monkeypatch.setattr(
+        prepared.training,
+        "train",
+        lambda place, *rest: trained.append(place) or original(place, *rest),
+    )
+    steps = []
+    update = TrainingLoop.update
+    monkeypatch.setattr(
+        TrainingLoop, "update", lambda loop, step: steps.append(loop.folder) or update(loop, step)
+    )
+    for seeds in ([1], [1, 2]):
+        plan = experiments.prepare_runs(PARAMETERS | {"n": 4, "seed": seeds})
+        experiments.train_runs(plan, tmp_path)
+    assert [path.name for path in steps] == 3 * [NAMES[0]] + 3 * [NAMES[1]]
+
+
+def test_the_corpus_is_loaded_once(folder, monkeypatch):
+    from uddm_lib.experiments import _data
+
+    loads, load = [], _data.load_corpus
+    monkeypatch.setattr(
+        _data, "load_corpus", lambda *names, **options: loads.append(1) or load(*names, **options)
+    )
+    experiments.prepare_runs(PARAMETERS)
+    experiments.load_runs([folder / name for name in NAMES])
+    assert len(loads) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n": []}, r"n=\[\] must be a value, or a list of at least one, each once"),
+        ({"n": [4, 4]}, r"n=\[4, 4\] must be"),
+        ({"seed": [1, 1]}, r"seed=\[1, 1\] must be"),
+        ({"n": [4, 0]}, "n=0 is not an integer from 1 to"),
+        ({"seed": [-1]}, "seed=-1 is not"),
+    ],
+)
+def test_bad_lists_are_refused_before_anything_is_trained(change, message):
+    with pytest.raises(ValueError, match=message):
+        experiments.prepare_runs(PARAMETERS | change)
+
+
+def test_runs_are_read_by_folder_list_and_pattern_in_order(folder):
+    def names(*given):
+        return [run.folder.name for run in experiments.load_runs(*given)]
+
+    assert names(folder / NAMES[2]) == [NAMES[2]]
+    assert names([str(folder / NAMES[3]), f"{folder}/*-s1", folder / NAMES[3]]) == [
+        NAMES[0],
+        NAMES[2],
+        NAMES[3],
+    ]
+    assert names(f"{folder}/markov-*") == NAMES
+
+
+def test_wrong_lists_of_runs_are_refused(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"\*-s7 matches no run's folder"):
+        experiments.load_runs(f"{folder}/*-s7")
+    with pytest.raises(FileNotFoundError, match="no run given"):
+        experiments.load_runs([])
+    other = PARAMETERS | {"n": 4, "seed": 1, "corpus_seed": 2}
+    experiments.train_runs(experiments.prepare_runs(other), tmp_path)
+    with pytest.raises(ValueError, match=r"several corpora: .*\(markov\); give those of one"):
+        experiments.load_runs([folder / NAMES[0], tmp_path / NAMES[0]])
+
+
+def test_tables_of_one_run_are_those_of_the_run_among_others(runs):
+    for tables_of, parameters in (
+        (experiments.recovery_tables, RECOVERY),
+        (experiments.entropy_tables, ENTROPY),
+    ):
+        together = tables_of(runs, parameters, keep=False)
+        alone = tables_of(runs[2:3], parameters, keep=False)
+        for name, table in together.items():
+            assert list(table)[:4] == ["corpus", "size", "n", "seed"]
+            rows = table[(table["n"] == 12) & (table["seed"] == 1)].reset_index(drop=True)
+            pd.testing.assert_frame_equal(rows, alone[name])
+
+
+def test_exact_limits_are_probed_once_for_every_n(runs):
+    recovery = experiments.recovery_tables(runs, RECOVERY, keep=False)["recovery"]
+    seeds = recovery.groupby(["denoiser", "n"])["seed"].unique().map(list)
+    assert seeds["network"].tolist() == [[1, 2], [1, 2]]
+    assert seeds["memorizer"].tolist() == seeds["generalizer"].tolist() == [[1], [1]]
+
+
+def test_generated_sequences_know_their_nearest_training_sequence(runs):
+    tables = experiments.entropy_tables(runs, ENTROPY, keep=False)
+    table = tables["sequence_entropy"]
+    assert table["overlap"].notna().equals(table["set"] == "generated")
+    memorized = table[(table["denoiser"] == "memorizer") & (table["set"] == "generated")]
+    assert memorized["overlap"].mean() > 0.8  # mixtures come from so few steps
+    assert len(tables["samples"]) == 4 * 5
+
+
+def test_kept_tables_are_read_while_parameters_and_package_are_the_same(runs, monkeypatch):
+    counted, recovery = [], run_tables._recovery
+    monkeypatch.setattr(
+        run_tables,
+        "_recovery",
+        lambda run, *rest: counted.append(run.folder.name) or recovery(run, *rest),
+    )
+
+    def probed(parameters):
+        counted.clear()
+        tables = experiments.recovery_tables(runs, parameters)
+        return tables, list(dict.fromkeys(counted))
+
+    first, names = probed(RECOVERY)
+    assert names == NAMES
+    again, names = probed(RECOVERY | {"progress": True, "run": "elsewhere"})
+    assert names == []
+    for name, table in first.items():
+        pd.testing.assert_frame_equal(table, again[name])
+    (runs[1].folder / "basins.csv").write_text("damaged")
+    assert probed(RECOVERY)[1] == [NAMES[1]]
+    (runs[2].folder / "recovery.csv").unlink()
+    assert probed(RECOVERY)[1] == [NAMES[2]]
+    assert probed(RECOVERY | {"levels": [0.1]})[1] == NAMES
+    assert probed(RECOVERY | {"levels": [0.1]})[1] == []
+    provenance = run_tables.provenance
+    monkeypatch.setattr(
+        run_tables, "provenance", lambda *names: provenance(*names) | {"code": "changed"}
+    )
+    assert probed(RECOVERY | {"levels": [0.1]})[1] == NAMES
+
+
+def test_validation_and_log_of_all_runs(runs):
+    tables = experiments.training_tables(runs)
+    assert tables["validation"]["n"].tolist() == [4, 4, 12, 12]
+    assert tables["log"].groupby(["n", "seed"]).size().tolist() == [3] * 4
+    shipped = tables["validation"].iloc[:1]
+    write_table(shipped, runs[0].folder / "validation.csv", {})  # by nobody knows what
+    assert experiments.training_tables(runs[:1])["validation"].equals(shipped)
+    assert torch.isfinite(torch.tensor(tables["validation"]["nelbo"].to_numpy())).all()
