@@ -162,4 +162,6 @@ def test_options_of_no_command_are_refused(capsys):
 
 def test_train_names_the_runs_of_the_profile(capsys):
     line = error_line(capsys, "train", "smoke", "markov-pico-n000009-s1")
-    assert "run 'markov-pico-n000009-s1' is not in runs/smoke.yaml, which has markov-pico-n00" in line
+    assert (
+        "run 'markov-pico-n000009-s1' is not in runs/smoke.yaml, which has markov-pico-n00" in line
+    )

@@ -23,6 +23,8 @@ PARAMETERS = {
     "batch_size": 64,
     "learning_rate": 0.004,
     "lr_schedule": "linear",
+    "optimizer": "muon",
+    "t_sampling": "importance",
     "t_min": 0.05,
     "ema_decay": 0.995,
     "seed": 1,
@@ -43,11 +45,11 @@ def run(tmp_path):
 
 
 def test_a_model_that_ships_is_its_run_in_half_precision(run, tmp_path):
-    folder = tmp_path / "pretrained" / "kjv-nano-n000016"
+    folder = tmp_path / "pretrained" / "kjv-nano-n000016-s1"
     make_pretrained(run, folder, "has memorized its training blocks")
     assert read_run(folder) == PARAMETERS
     card = (folder / "README.md").read_text()
-    assert card.startswith("# kjv-nano-n000016\n") and "2.16 nats per token" in card
+    assert card.startswith("# kjv-nano-n000016-s1\n") and "2.16 nats per token" in card
     assert "It has memorized its training blocks." in card and "3,600 steps" in card
     whole, half = (checkpoints.load(place / "model") for place in (run, folder))
     for weight, stored in zip(whole.parameters(), half.parameters(), strict=True):

@@ -157,7 +157,7 @@ def _estimated_run(run: str, stages: Mapping[str, Job], root: Path) -> Estimated
     flops = {"training": costs.training_flops(config, steps, batch_size)}
     flops |= {stage: costs.probe_flops(config, number) for stage, number in passes.items()}
     shares = {stage: float(_finished(job, run, root)) for stage, job in stages.items()}
-    folder = root / Path(stages["training"].target).parents[1] / run
+    folder = root / stages["training"].run_folder(run)
     step = None if shares["training"] else _checkpoint_step(folder)
     if step:
         shares["training"] = step / steps

@@ -31,10 +31,13 @@ class Job:
     label: str
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def run_folder(self, run: str) -> Path:
+        """The folder of ``run``, relative to the repository root."""
+        return Path(self.target).parents[1] / run
+
     def tables(self, run: str) -> list[str]:
         """The tables that the notebook writes for ``run``, relative to the repository root."""
-        folder = Path(self.target).parents[1]
-        return [(folder / run / name).as_posix() for name in TABLES.get(self.stage, [])]
+        return [(self.run_folder(run) / name).as_posix() for name in TABLES.get(self.stage, [])]
 
     @property
     def notebook(self) -> str:

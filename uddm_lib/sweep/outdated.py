@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from uddm_lib.results import package_digest
-from uddm_lib.sweep import paths, status
+from uddm_lib.sweep import status
 from uddm_lib.sweep.jobs import Job
 
 
@@ -22,8 +22,8 @@ def made_by_other_code(folder: Path, jobs: Mapping[str, Job], root: Path) -> lis
     ]
 
 
-def remove_results(jobs: list[Job], root: Path) -> None:
-    """Remove the results of ``jobs``, so that they run again.
+def remove_results(folder: Path, jobs: list[Job], root: Path) -> None:
+    """Remove the results of ``jobs`` in the profile's ``folder``, so that they run again.
 
     With a training go its runs' whole folders, since all else in them comes from their models.
     """
@@ -33,10 +33,10 @@ def remove_results(jobs: list[Job], root: Path) -> None:
         target.with_suffix(".html").unlink(missing_ok=True)
         for run in job.runs:
             if job.stage == "training":
-                shutil.rmtree(_run_folder(job, run, root), ignore_errors=True)
+                shutil.rmtree(root / job.run_folder(run), ignore_errors=True)
             for table in job.tables(run):
                 (root / table).unlink(missing_ok=True)
-        status.remove_record(root / paths.results_folder(_profile(job)), job.target)
+        status.remove_record(folder, job.target)
 
 
 def remove_incomplete(jobs: Mapping[str, Job], root: Path) -> None:
@@ -48,15 +48,7 @@ def remove_incomplete(jobs: Mapping[str, Job], root: Path) -> None:
 
 
 def _exists(job: Job, root: Path) -> bool:
-    folders = [_run_folder(job, run, root) for run in job.runs]
+    folders = [root / job.run_folder(run) for run in job.runs]
     return (root / job.target).exists() or (
         job.stage == "training" and any((folder / "run.json").exists() for folder in folders)
     )
-
-
-def _run_folder(job: Job, run: str, root: Path) -> Path:
-    return root / Path(job.target).parents[1] / run
-
-
-def _profile(job: Job) -> str:
-    return Path(job.target).parts[1]

@@ -22,9 +22,9 @@ and 04 open on it.
   verses are held out.
 - **Model**: size `{size}`: {n_blocks} blocks, hidden size {hidden_size}, {n_heads} heads;
   {count:,} parameters; stored in half precision.
-- **Training**: {steps:,} steps of {batch_size} blocks, AdamW at {learning_rate:g} ({lr_schedule}),
-  times from t >= {t_min:g}, averaged weights (decay {ema_decay:g}), seed {seed}; validation NELBO
-  {nelbo:.2f} nats per token.
+- **Training**: {steps:,} steps of {batch_size} blocks, {optimizer} at {learning_rate:g}
+  ({lr_schedule}), {t_sampling} times from t >= {t_min:g}, averaged weights (decay
+  {ema_decay:g}), seed {seed}; validation NELBO {nelbo:.2f} nats per token.
 - **Made by**: `make figures` (profile `laptop`), then `python -m uddm_lib.sweep.pretrained`;
   commit `{commit}`, torch {torch}, {time}.
 

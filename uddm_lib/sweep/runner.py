@@ -119,7 +119,7 @@ def _check_versions(
         return
     stale = outdated.made_by_other_code(folder, jobs, root)
     if options.again:
-        outdated.remove_results(stale, root)
+        outdated.remove_results(folder, stale, root)
     elif stale:
         raise SweepError(
             f"results in runs/{folder.name} were made by another version of uddm_lib "
