@@ -101,7 +101,7 @@ def at_equal_steps(sampling):
 
 def main():
     torch.set_num_threads(1)
-    run = load_run("runs/pretrained/kjv-nano-nall", "cpu")
+    run = load_run("runs/pretrained/kjv-nano-nall-s1", "cpu")
     record = {
         "benchmark": "t_sampling",
         "about": f"kjv, nano, batch {BATCH}, {STEPS} steps, seeds {SEEDS}",

@@ -70,14 +70,6 @@ def test_cells_are_short_and_prose_teaches(notebook):
     )
 
 
-def test_a_chosen_precision_is_recorded_as_it_was_used(notebook):
-    """Training does so itself; the tables of probes get it from their notebooks."""
-    text = "\n".join(map(source, code_cells(notebook)))
-    if "precision: str" in text and "train_run(" not in text:
-        assert "devices.computed_in(precision, runs[0].model.device)" in text
-        assert 'results.provenance(parameters | {"computed_in": computed_in}, seed)' in text
-
-
 def test_its_kernel_is_python3_and_no_path_is_absolute(notebook):
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
     texts = json.dumps(

@@ -210,7 +210,7 @@ def test_runs_without_digests_are_read_and_resumed(folder, tmp_path):
         experiments.train_run(experiments.prepare(PARAMETERS | {"steps": 3}), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["kjv-nano-n000016", "kjv-nano-nall"])
+@pytest.mark.parametrize("name", ["kjv-nano-n000016-s1", "kjv-nano-nall-s1"])
 def test_shipped_models_know_their_text(name):
     run = experiments.load_run(f"runs/pretrained/{name}", "cpu")
     assert {"train_sha256", "test_sha256"} <= run.parameters.keys()

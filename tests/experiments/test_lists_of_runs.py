@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from uddm_lib import experiments
+from uddm_lib import devices, experiments
 from uddm_lib.experiments import prepared, run_tables
-from uddm_lib.results import write_table
+from uddm_lib.results import read_table, write_table
 from uddm_lib.training import TrainingLoop
 
 PARAMETERS = {
@@ -200,6 +200,16 @@ def test_kept_tables_are_read_while_parameters_and_package_are_the_same(runs, mo
         run_tables, "provenance", lambda *names: provenance(*names) | {"code": "changed"}
     )
     assert probed(RECOVERY | {"levels": [0.1]})[1] == NAMES
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_tables_record_the_precision_that_was_used(runs, monkeypatch, fast):
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: fast)
+    experiments.recovery_tables(runs[:1], RECOVERY | {"precision": "bf16"})
+    parameters = read_table(runs[0].folder / "recovery.csv").attrs["provenance"]["parameters"]
+    assert parameters["precision"] == "bf16"
+    assert parameters["computed_in"] == ("bf16" if fast else "fp32")
+    assert "progress" not in parameters
 
 
 def test_validation_and_log_of_all_runs(runs):
