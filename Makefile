@@ -16,6 +16,7 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c
 # one with several threads. Sums then come out alike on every machine, which the comparison of
 # notebook outputs needs.
 TEST := CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
+SHARED := -n $(CORES) --maxprocesses 8 --dist loadfile
 
 .PHONY: help figures test lint test-cluster test-faults bench bench-gpu clean
 
@@ -51,8 +52,8 @@ figures: .venv/.installed $(if $(CLUSTER),.venv/.cluster)
 	  $(if $(CLUSTER),--cluster $(CLUSTER)) $(OPTIONS)
 
 test: .venv/.installed
-	$(TEST) tests
-	$(TEST) --nbval --nbval-cell-timeout=600 notebooks
+	$(TEST) $(SHARED) tests
+	$(TEST) $(SHARED) --nbval --nbval-cell-timeout=600 notebooks
 
 lint: .venv/.lint
 	$(RUN) -m ruff check

@@ -28,11 +28,15 @@ def worst():
 
     def check(quantity, against, error, bound):
         error = float(error)
-        known = _worst.get((quantity, against), (-math.inf, bound))
-        _worst[quantity, against] = (max(error, known[0]), bound)
+        _note(quantity, against, error, bound)
         assert error <= bound, f"{quantity} against {against}: {error:.2e} is more than {bound:g}"
 
     return check
+
+
+def _note(quantity, against, error, bound):
+    known, _ = _worst.get((quantity, against), (-math.inf, bound))
+    _worst[quantity, against] = (max(error, known), bound)
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +45,18 @@ def golden():
     from safetensors.torch import load_file
 
     return load_file(GOLDEN / "golden.safetensors")
+
+
+def pytest_sessionfinish(session):
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:  # one of the processes of pytest-xdist
+        output["worst"] = [[*key, *value] for key, value in _worst.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for row in getattr(node, "workeroutput", {}).get("worst", []):
+        _note(*row)
 
 
 def pytest_terminal_summary(terminalreporter):

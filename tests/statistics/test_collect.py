@@ -96,7 +96,7 @@ def test_tables_of_a_sweep_are_collected_small_models_first(tmp_path):
         pd.testing.assert_frame_equal(again[name], table, check_dtype=False)
     (last / "basins.csv").unlink()
     with pytest.raises(
-        FileNotFoundError, match="unfinished runs, without markov-nano-n004096/basins.csv"
+        FileNotFoundError, match="unfinished runs, without markov-nano-n004096-s1/basins.csv"
     ):
         collect.read_runs(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no run"):

@@ -154,7 +154,7 @@ def test_length_and_vocabulary_must_be_given(checkout):
 def test_command(capsys):
     assert main(["plan", "laptop", "--tflops", "0.1"]) == 0
     text, err = capsys.readouterr()
-    assert text.startswith("laptop: 23 runs, 14 notebooks\n") and not err
+    assert text.startswith("laptop: 69 runs, 14 notebooks\n") and not err
     assert "at 40% of the peak of the device: 0.1 TFLOPS in bfloat16, 0.1 in float32" in text
     assert set(rows(text, "Operations")) == {"pico", "nano", "micro", "all"}
 
