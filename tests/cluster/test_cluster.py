@@ -177,7 +177,7 @@ def test_job_at_its_time_limit_goes_back_into_the_queue_and_resumes(cluster, che
     run = checkout / "runs" / "long" / "markov-pico-n000064-s1"
     assert code == 0, text
     assert (
-        re.search(r"training markov pico n=64 seed=1 +\d+:\d\d  STOPPED", text)
+        re.search(r"training markov-pico-n000064-s1 +\d+:\d\d  STOPPED", text)
         and "goes back into the queue" in text
     )
     job = sweep.jobs()[TRAINING_64]

@@ -146,7 +146,7 @@ def test_length_and_vocabulary_must_be_given(checkout):
     (checkout / "runs" / "mine.yaml").write_text(yaml.safe_dump(profile))
     with pytest.raises(
         ValueError,
-        match="training markov pico n=1 seed=1: give length and vocab_size in the experiment",
+        match="training markov-pico-n000001-s1: give length and vocab_size in the experiment",
     ):
         estimate("mine", 0.4, (1, 1), "x", checkout)
 

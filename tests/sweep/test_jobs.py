@@ -44,7 +44,7 @@ def test_jobs_carry_the_parameters_of_the_profile(checkout):
 def test_the_whole_corpus_is_the_word_all(checkout):
     write_profile(checkout, profile_with(n=["all"]))
     job = jobs_of("tiny", checkout)["runs/tiny/markov-pico-nall-s1/02_training.ipynb"]
-    assert job.parameters["n"] == "all" and job.label == "training markov pico n=all seed=1"
+    assert job.parameters["n"] == "all" and job.label == "training markov-pico-nall-s1"
 
 
 def test_fractions_give_n(checkout):
@@ -94,7 +94,7 @@ def test_numbers_that_yaml_reads_as_text_are_converted(checkout):
     [
         (
             {"training": {"stepz": 1}},
-            "runs/tiny.yaml, training markov pico n=1 seed=1, notebooks/02_training.ipynb: "
+            "runs/tiny.yaml, training markov-pico-n000001-s1, notebooks/02_training.ipynb: "
             "unknown parameter stepz \\(did you mean steps\\?\\); "
             "allowed: folder, corpus, length, size, n, seed, steps",
         ),

@@ -12,9 +12,8 @@ from uddm_lib import checkpoints
 from uddm_lib.model import UDDMConfig
 from uddm_lib.sweep import costs
 from uddm_lib.sweep.jobs import Job
+from uddm_lib.sweep.notebooks import TABLES
 from uddm_lib.sweep.profiles import ProfileError
-
-STAGES = ("training", "recovery", "entropy")
 
 
 @dataclass
@@ -80,7 +79,7 @@ def work(group: list[EstimatedRun]) -> dict[str, Any]:
         "runs": len(group),
         "steps": f"{sum(run.steps for run in group):,}",
         "tokens": f"{sum(run.tokens for run in group):.3g}",
-        **{stage: f"{sum(run.flops[stage] for run in group):.3g}" for stage in STAGES},
+        **{stage: f"{sum(run.flops[stage] for run in group):.3g}" for stage in TABLES},
     }
 
 
@@ -95,10 +94,10 @@ def hours(group: list[EstimatedRun], bf16: float, fp32: float) -> dict[str, str]
     def spent(run: EstimatedRun, stage: str) -> float:
         return run.flops[stage] * (bf16 if run.bf16[stage] else fp32) / 3600
 
-    columns = {stage: sum(spent(run, stage) for run in group) for stage in STAGES}
+    columns = {stage: sum(spent(run, stage) for run in group) for stage in TABLES}
     columns["together"] = sum(columns.values())
     columns["still to do"] = sum(
-        spent(run, stage) * (1 - run.done[stage]) for run in group for stage in STAGES
+        spent(run, stage) * (1 - run.done[stage]) for run in group for stage in TABLES
     )
     return {
         name: f"{value:,.0f}" if value >= 100 else f"{value:.2f}" for name, value in columns.items()
@@ -120,7 +119,7 @@ def disk(group: list[EstimatedRun]) -> dict[str, str]:
 def done(group: list[EstimatedRun]) -> dict[str, str]:
     """Columns of a table: how many runs are done with each stage."""
     return {
-        stage: f"{sum(run.done[stage] == 1 for run in group)} of {len(group)}" for stage in STAGES
+        stage: f"{sum(run.done[stage] == 1 for run in group)} of {len(group)}" for stage in TABLES
     }
 
 
@@ -139,7 +138,7 @@ def under_way(runs: list[EstimatedRun]) -> list[str]:
 
 
 def _estimated_run(run: str, stages: Mapping[str, Job], root: Path) -> EstimatedRun:
-    parameters = {stage: stages[stage].all_parameters(root) for stage in STAGES}
+    parameters = {stage: stages[stage].all_parameters(root) for stage in TABLES}
     training = parameters["training"]
     if missing := [name for name in ("length", "vocab_size") if not training[name]]:
         raise ProfileError(
@@ -167,7 +166,7 @@ def _estimated_run(run: str, stages: Mapping[str, Job], root: Path) -> Estimated
         parameters=count,
         steps=steps,
         tokens=steps * batch_size * config.length,
-        bf16={stage: parameters[stage].get("precision") == "bf16" for stage in STAGES},
+        bf16={stage: parameters[stage].get("precision") == "bf16" for stage in TABLES},
         flops=flops,
         table_bytes=costs.table_bytes(
             config,

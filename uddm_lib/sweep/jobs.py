@@ -62,18 +62,19 @@ def jobs_of(profile: str, root: Path | None = None) -> dict[str, Job]:
     root = root or paths.checkout()
     content = read_profile(profile, root)
     folder = paths.results_folder(profile)
-    jobs = [_job("theory", folder, content.get("theory", {}), "theory")]
+    jobs = [_job("theory", folder, content.get("theory", {}), "theory", {})]
     for experiment in content["experiments"]:
         jobs += _experiment_jobs(folder, experiment, content.get("group", "run"))
-    _check_repeated(profile, [Path(job.target).parent.name for job in jobs[1::3]])
-    _check_repeated(profile, [run for job in jobs[1::3] for run in job.runs])
+    names = [Path(job.target).parent.name for job in jobs if job.stage == "training"]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ProfileError(f"{profile}: {repeated[0]} is listed by two experiments")
     closing = {
         "results_folder": folder,
         "output": paths.figures_folder(profile),
         "claims": content.get("claims", {}),
         "assert_claims": content.get("assert_claims", False),
     }
-    jobs.append(_job("scaling", folder, content.get("scaling", {}), "scaling", given=closing))
+    jobs.append(_job("scaling", folder, content.get("scaling", {}), "scaling", closing))
     return {job.target: _converted(job, profile, root) for job in jobs}
 
 
@@ -97,77 +98,49 @@ def check_names(jobs: Iterable[Job]) -> None:
             raise ProfileError(f"size {size!r} is unknown; allowed: {', '.join(SIZES)}")
 
 
-def _check_repeated(profile: str, names: list[str]) -> None:
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ProfileError(f"{profile}: {repeated[0]} is listed by two experiments")
-
-
 def _job(
     stage: str,
     folder: str,
     section: dict[str, Any],
     label: str,
-    given: dict[str, Any] | None = None,
-    runs: dict[str, dict[str, Any]] | None = None,
+    given: dict[str, Any],
 ) -> Job:
     """A job with the parameters of a profile's ``section`` and those ``given`` by the sweep."""
-    given = given or {}
     if taken := sorted(section.keys() & given.keys()):
         raise ProfileError(
             f"{label}: section {stage!r} cannot give {', '.join(taken)}: the sweep gives it"
         )
     target = f"{folder}/{NOTEBOOKS[stage]}.ipynb"
-    return Job(stage, target, {**given, **section}, label, runs or {})
+    return Job(stage, target, {**given, **section}, label)
 
 
 def _experiment_jobs(folder: str, experiment: dict[str, Any], group: str) -> list[Job]:
     """Three jobs for every group: for every run, or for all runs of a size."""
     name, counts = experiment["corpus"], _stored_counts(experiment)
     seeds = [int(seed) for seed in experiment.get("seeds", [1])]
+    corpus = {key: experiment[key] for key in _CORPUS if key in experiment}
     jobs = []
     for size in experiment["sizes"]:
-        runs = {
+        runs: dict[str, dict[str, Any]] = {
             run_name(name, size, n, seed): {"n": n, "seed": seed} for n in counts for seed in seeds
         }
         if len(runs) < len(counts) * len(seeds):
             raise ProfileError(f"{name} {size}: n {counts} or seeds {seeds} has a value twice")
+        lists = {"n": counts, "seed": seeds}
+        groups = {f"{file_name(name)}-{size}": list(runs)}
         if group == "run":
-            for run, choice in runs.items():
-                label = f"{name} {size} n={choice['n']} seed={choice['seed']}"
-                given: dict[str, Any] = {"run": f"{folder}/{run}"}
-                jobs += _stages(folder, run, experiment, size, choice, given, label, {run: choice})
-        else:
-            lists = {"n": counts, "seed": seeds}
-            given = {"run": [f"{folder}/{run}" for run in runs]}
-            label, place = f"{name} {size}", f"{file_name(name)}-{size}"
-            jobs += _stages(folder, place, experiment, size, lists, given, label, runs)
+            groups = {run: [run] for run in runs}
+        for place, members in groups.items():
+            choice: dict[str, Any] = lists if group == "size" else runs[place]
+            folders = [f"{folder}/{run}" for run in members]
+            for stage in TABLES:
+                given: dict[str, Any] = {"run": folders if group == "size" else folders[0]}
+                if stage == "training":
+                    given = {"folder": folder, **corpus, "size": size, **choice}
+                section, label = experiment.get(stage, {}), f"{stage} {place}"
+                job = _job(stage, f"{folder}/{place}", section, label, given)
+                jobs.append(replace(job, runs={run: runs[run] for run in members}))
     return jobs
-
-
-def _stages(
-    folder: str,
-    place: str,
-    experiment: dict[str, Any],
-    size: str,
-    choice: dict[str, Any],
-    given: dict[str, Any],
-    label: str,
-    runs: dict[str, dict[str, Any]],
-) -> list[Job]:
-    """Training, recovery and entropy of ``runs``, whose notebooks go to ``folder/place``."""
-    corpus = {key: experiment[key] for key in _CORPUS if key in experiment}
-    trained = {"folder": folder, **corpus, "size": size, **choice}
-    return [
-        _job(
-            stage,
-            f"{folder}/{place}",
-            experiment.get(stage, {}),
-            f"{stage} {label}",
-            trained if stage == "training" else given,
-            runs,
-        )
-        for stage in ("training", "recovery", "entropy")
-    ]
 
 
 def _stored_counts(experiment: dict[str, Any]) -> list[int | str]:

@@ -28,14 +28,9 @@ def remove_results(folder: Path, jobs: list[Job], root: Path) -> None:
     With a training go its runs' whole folders, since all else in them comes from their models.
     """
     for job in jobs:
-        target = root / job.target
-        target.unlink(missing_ok=True)
-        target.with_suffix(".html").unlink(missing_ok=True)
-        for run in job.runs:
-            if job.stage == "training":
-                shutil.rmtree(root / job.run_folder(run), ignore_errors=True)
-            for table in job.tables(run):
-                (root / table).unlink(missing_ok=True)
+        (root / job.target).unlink(missing_ok=True)
+        for run in job.runs if job.stage == "training" else ():
+            shutil.rmtree(root / job.run_folder(run), ignore_errors=True)
         status.remove_record(folder, job.target)
 
 

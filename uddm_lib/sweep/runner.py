@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         place = (
             cluster.write_profile(folder, settings) if settings else ["--cores", str(options.cores)]
         )
-        command = _snakemake_command(options.profile, jobs, threads, root)
+        command = _snakemake(options.profile, jobs, threads, root)
         with _ended_jobs_shown(folder, jobs) if settings else contextlib.nullcontext():
             return _run_snakemake(
                 [*command, *place, *options.further], folder, root, bool(settings), lock
@@ -159,9 +159,7 @@ def _lock(folder: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def _snakemake_command(
-    profile: str, jobs: Mapping[str, Job], threads: int, root: Path
-) -> list[str]:
+def _snakemake(profile: str, jobs: Mapping[str, Job], threads: int, root: Path) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "runs" / "Snakefile")]
     command += [*_SNAKEMAKE, "--config", f"profile={profile}", f"threads={threads}"]
     # What a profile lists first is begun first: it should be what takes longest.

@@ -121,7 +121,7 @@ def progress(folder: Path, now: float | None = None) -> Progress:
 
 def opening_line(folder: Path) -> str:
     """The line that a sweep starts with."""
-    return f"{folder.name}: notebooks to run: {progress(folder).planned}"
+    return f"{folder.name}: notebooks to run: {len(read_sweep(folder)['jobs'])}"
 
 
 def ended_line(
@@ -144,9 +144,7 @@ def duration_in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _counts(
-    folder: Path, sweep: Mapping[str, Any], recent: Mapping[str, Record]
-) -> tuple[int, int]:
+def _counts(folder: Path, sweep: dict[str, Any], recent: dict[str, Record]) -> tuple[int, int]:
     """How many runs of the sweep's notebooks are done, and how many there are."""
     root, done, total = folder.resolve().parents[1], 0, 0
     for target, tables in sweep["jobs"].items():
