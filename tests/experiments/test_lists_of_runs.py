@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from uddm_lib import devices, experiments
-from uddm_lib.experiments import prepared, run_tables
+from uddm_lib.experiments import run_tables
 from uddm_lib.results import read_table, write_table
 from uddm_lib.training import TrainingLoop
 
@@ -72,13 +72,6 @@ def test_every_pair_of_n_and_seed_is_a_run_in_a_folder_of_its_own(folder, monkey
 
 
 def test_a_new_seed_is_trained_alone(folder, monkeypatch, tmp_path):
-    trained = []
-    original = prepared.training.train
-    monkeypatch.setattr(
-        prepared.training,
-        "train",
-        lambda place, *rest: trained.append(place) or original(place, *rest),
-    )
     steps = []
     update = TrainingLoop.update
     monkeypatch.setattr(
@@ -137,8 +130,32 @@ def test_wrong_lists_of_runs_are_refused(folder, tmp_path):
         experiments.load_runs([])
     other = PARAMETERS | {"n": 4, "seed": 1, "corpus_seed": 2}
     experiments.train_runs(experiments.prepare_runs(other), tmp_path)
-    with pytest.raises(ValueError, match=r"several corpora: .*\(markov\); give those of one"):
+    with pytest.raises(
+        ValueError, match=r"several corpora: .*corpus_seed=1.*corpus_seed=2.*Give those of one"
+    ):
         experiments.load_runs([folder / NAMES[0], tmp_path / NAMES[0]])
+
+
+def test_two_runs_of_one_point_and_seed_are_refused(folder, tmp_path):
+    same = PARAMETERS | {"n": 4, "seed": 1}
+    experiments.train_runs(experiments.prepare_runs(same), tmp_path)
+    with pytest.raises(ValueError, match="are of one corpus, size, n and seed: give one of them"):
+        experiments.load_runs([folder / NAMES[0], tmp_path / NAMES[0]])
+    most = len(experiments.prepare(same).corpus.train)
+    with pytest.raises(ValueError, match=f"'all' is {most}, which is listed too"):
+        experiments.prepare_runs(PARAMETERS | {"n": [most, "all"]})
+    with pytest.raises(ValueError, match="n not given"):
+        experiments.prepare_runs({"corpus": "markov", "size": "pico"})
+
+
+def test_a_folder_trained_again_has_new_tables(runs):
+    experiments.training_tables(runs[:1])
+    log = runs[0].folder / "log.csv"
+    before = read_table(runs[0].folder / "validation.csv").attrs["provenance"]["trained"]
+    write_table(read_table(log).assign(tokens_per_second=1.0), log, {})
+    experiments.training_tables(runs[:1])
+    after = read_table(runs[0].folder / "validation.csv").attrs["provenance"]["trained"]
+    assert before != after
 
 
 def test_tables_of_one_run_are_those_of_the_run_among_others(runs):
@@ -216,7 +233,8 @@ def test_validation_and_log_of_all_runs(runs):
     tables = experiments.training_tables(runs)
     assert tables["validation"]["n"].tolist() == [4, 4, 12, 12]
     assert tables["log"].groupby(["n", "seed"]).size().tolist() == [3] * 4
-    shipped = tables["validation"].iloc[:1]
-    write_table(shipped, runs[0].folder / "validation.csv", {})  # by nobody knows what
-    assert experiments.training_tables(runs[:1])["validation"].equals(shipped)
+    foreign = tables["validation"].iloc[:1].assign(nelbo=0.0)
+    write_table(foreign, runs[0].folder / "validation.csv", {})  # by nobody knows what
+    again = experiments.training_tables(runs[:1])["validation"]
+    assert again.equals(tables["validation"].iloc[:1])
     assert torch.isfinite(torch.tensor(tables["validation"]["nelbo"].to_numpy())).all()

@@ -67,7 +67,7 @@ def write_runs(folder, provenance, seeds=(1,)):
     shapes = {"pico": (2, 32), "nano": (2, 64)}
     for size, n, seed in itertools.product(shapes, NS, seeds):
         blocks, width = shapes[size]
-        run = folder / (results.run_name("markov", size, n) + f"-{seed}" * (seed > 1))
+        run = folder / (results.run_name("markov", size, n, seed))
         about = {"corpus": "markov", "n": n, "n_blocks": blocks, "hidden_size": width}
         results.open_run(run, {**about, "seed": seed})
         for name, table in tables.items():
@@ -101,6 +101,16 @@ def test_tables_of_a_sweep_are_collected_small_models_first(tmp_path):
         collect.read_runs(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no run"):
         collect.read_runs(tmp_path / "kept")
+
+
+def test_runs_that_were_measured_differently_are_named(tmp_path):
+    write_runs(tmp_path, lambda size, n: {"parameters": {"steps": 20, "limits": n == 8}})
+    collect.read_runs(tmp_path)  # limits are of one seed alone
+    table = results.read_table(tmp_path / "markov-nano-n004096-s1" / "recovery.csv")
+    changed = {"parameters": {"steps": 40, "limits": False}}
+    results.write_table(table, tmp_path / "markov-nano-n004096-s1" / "recovery.csv", changed)
+    with pytest.warns(UserWarning, match="tables recovery.csv of markov were measured with diff"):
+        collect.read_runs(tmp_path)
 
 
 def test_figure_tables_carry_the_versions_of_the_runs(tmp_path):

@@ -73,24 +73,35 @@ def test_the_variance_is_that_of_both_levels():
     generator = np.random.default_rng(2)
     means, spread, draws = generator.normal(0, 0.2, 8), 1.0, 20_000
     table = trainings(means, 50, spread)
-    parts = [part.to_numpy() for _, part in table.groupby("seed")["x"]]
-    drawn = summary.resample_groups(
-        np.stack([summary.bootstrap_means(part, draws, generator) for part in parts]), generator
-    )
-    between = np.var([part.mean() for part in parts]) / len(parts)
-    within = np.mean([part.var() / len(part) for part in parts]) / len(parts)
+    parts = summary.by_group(table["x"].to_numpy(), table["seed"])
+    drawn = summary.resample_groups(summary.bootstrap_means(parts, draws, generator), generator)
+    between = np.var(parts.mean(1)) / len(parts)
+    within = parts.mean(0).var() / parts.shape[1]
+    repeated = (parts.var(1).mean() - parts.mean(0).var()) / parts.size  # a training drawn twice
     assert drawn.mean() == pytest.approx(table["x"].mean(), abs=0.005)
-    assert drawn.var() == pytest.approx(between + within, rel=0.05)
+    assert drawn.var() == pytest.approx(between + within + repeated, rel=0.05)
+
+
+def test_what_all_trainings_share_does_not_average_out():
+    """Every training is measured on the same sequences, some of which are harder than others."""
+    shared = np.random.default_rng(1).normal(0, 1, 100)
+    table = trainings([0.5, 0.5, 0.5], sequences=100)
+    table["x"] += np.tile(shared, 3)
+    together = summary.summarize(table, ["set"], "x").iloc[0]
+    alone = summary.summarize(table[table["seed"] == 1], ["set"], "x").iloc[0]
+    widths = [row["high"] - row["low"] for row in (together, alone)]
+    assert widths[0] == pytest.approx(widths[1], rel=0.1)
 
 
 def test_one_training_has_the_interval_over_its_sequences():
     table = trainings([0.5], spread=0.3)
     values = table["x"].to_numpy()
-    means = summary.bootstrap_means(values, 1000, np.random.default_rng(0))
-    expected = (values.mean(), *np.quantile(means, [0.025, 0.975]))
+    half = 1.96 * values.std() / len(values) ** 0.5
+    expected = (values.mean(), values.mean() - half, values.mean() + half)
     for frame in (table, table.drop(columns="seed")):
         row = summary.summarize(frame, ["set"], "x").iloc[0]
-        assert tuple(row[["mean", "low", "high"]]) == expected and row["seeds"] == 1
+        assert tuple(row[["mean", "low", "high"]]) == pytest.approx(expected, abs=0.1 * half)
+        assert row["seeds"] == 1
 
 
 def test_trainings_count_alike_and_those_without_values_not_at_all():

@@ -122,7 +122,7 @@ def test_what_is_done_counts(checkout):
     for n in range(1, 4):
         (folder / f"markov-pico-n{n:06d}-s1").mkdir(parents=True)
         (folder / f"markov-pico-n{n:06d}-s1" / "run.json").write_text("{}")
-    for name in ("02_training.ipynb", "validation.csv"):
+    for name in ("02_training.ipynb", "validation.csv", "log.csv"):
         (folder / "markov-pico-n000001-s1" / name).touch()
     for step in (100, 250):
         checkpoints.save_step(folder / "markov-pico-n000002-s1", step, {"a": torch.zeros(1)}, {})

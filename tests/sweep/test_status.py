@@ -72,11 +72,11 @@ def test_the_share_of_a_sweep_counts_the_runs_in_its_notebooks(checkout):
     before, new = (folder / f"markov-pico-n000001-s{seed}" for seed in (1, 2))
     for run in (before, new):
         run.mkdir(parents=True)
-    (before / "validation.csv").touch()
+    (before / "log.csv").touch()
     status.write_sweep(folder, jobs)
     assert status.progress(folder).share == 0
     end(folder, "runs/tiny/01_theory.ipynb", "done", 4.0)
-    (new / "validation.csv").touch()
+    (new / "log.csv").touch()
     assert status.progress(folder).share == 2 / (1 + 3 * 4 - 1 + 1)
 
 

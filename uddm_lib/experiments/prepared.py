@@ -112,12 +112,16 @@ def prepare_runs(parameters: Mapping[str, Any]) -> list[Experiment]:
         ValueError: also if a list is empty, or names a run twice.
         OSError: if the corpus cannot be read.
     """
-    counts = _listed("n", parameters.get("n", []))
+    counts = _listed("n", parameters.get("n"))
     seeds = _listed("seed", parameters.get("seed", TrainingOptions.seed))
     pairs = [{"n": n, "seed": seed} for n in counts for seed in seeds]
+    if "n" not in parameters:
+        pairs = [{}]  # prepare names what is missing
     first = prepare({**parameters, **pairs[0]})
-    others = [prepare({**parameters, **pair}, first.corpus) for pair in pairs[1:]]
-    return [first, *others]
+    runs = [first, *(prepare({**parameters, **pair}, first.corpus) for pair in pairs[1:])]
+    if len({(len(run.blocks), run.options.seed) for run in runs}) < len(runs):
+        raise ValueError(f"n={counts!r}: 'all' is {len(first.corpus.train)}, which is listed too")
+    return runs
 
 
 def _listed(name: str, value: Any) -> list[Any]:

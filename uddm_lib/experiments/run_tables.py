@@ -1,10 +1,11 @@
 """The tables of trained runs: what notebooks 02 to 04 measure, run by run.
 
-A table is kept in its run's folder with the parameters and the version of the package that made
-it. It is read from there as long as both are the same, and made anew otherwise: a measurement of
-many runs that was stopped goes on where it was.
+A table is kept in its run's folder with the parameters, the training and the version of the package
+that made it. It is read from there as long as they are the same, and made anew otherwise: a
+measurement of many runs that was stopped goes on where it was.
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -146,8 +147,8 @@ def _joined(
         choices = {k: v for k, v in parameters.items() if k not in _NOT_OF_THE_TABLES}
         if "precision" in choices:
             choices["computed_in"] = computed_in(choices["precision"], run.model.device)
-        choices["limits"] = len(_denoisers(run, runs)) > 1
-        about = provenance(choices, choices["seed"])
+            choices["limits"] = len(_denoisers(run, runs)) > 1
+        about = provenance(choices, choices["seed"]) | {"trained": _training_digest(run)}
         tables = _kept(run, names, about) if keep else None
         if tables is None:
             tables = compute(run)
@@ -169,9 +170,15 @@ def _kept(run: TrainedRun, names: Sequence[str], about: Mapping[str, Any]) -> _T
         except (FileNotFoundError, ValueError):  # missing or damaged
             return None
         kept = tables[name].attrs.pop("provenance")  # runs differ in it: concat would drop it
-        if any(kept.get(key) != about[key] for key in ("parameters", "code")):
+        if any(kept.get(key) != about[key] for key in ("parameters", "code", "trained")):
             return None
     return tables
+
+
+def _training_digest(run: TrainedRun) -> str:
+    """What tells this training from another one in the same folder: its log, times included."""
+    log = run.folder / "log.csv"
+    return hashlib.sha256(log.read_bytes()).hexdigest() if log.is_file() else ""
 
 
 def _denoisers(run: TrainedRun, runs: Sequence[TrainedRun]) -> Mapping[str, Denoiser]:

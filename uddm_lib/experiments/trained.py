@@ -134,17 +134,24 @@ def load_runs(
     known = {path: _run_parameters(path) for path in paths}
     corpora = {_corpus_key(parameters): path for path, parameters in known.items()}
     if len(corpora) > 1:
-        several = ", ".join(f"{path.name} ({key[0]})" for key, path in corpora.items())
-        raise ValueError(f"runs of several corpora: {several}; give those of one corpus")
+        several = "; ".join(f"{path.name}: {', '.join(key)}" for key, path in corpora.items())
+        raise ValueError(f"runs of several corpora: {several}. Give those of one corpus")
     corpus = corpus_of(known[paths[0]])
     runs = [_load(path, parameters, corpus, device) for path, parameters in known.items()]
+    labels: dict[tuple[Any, ...], Path] = {}
+    for run in runs:
+        other = labels.setdefault(tuple(run.labels.values()), run.folder)
+        if other != run.folder:
+            raise ValueError(
+                f"{other} and {run.folder} are of one corpus, size, n and seed: give one of them"
+            )
     return sorted(runs, key=_scale)
 
 
 def _matches(folder: str | Path) -> list[Path]:
     """The folder, or the runs' folders that a pattern matches."""
     path = resolve(folder)
-    if not glob.has_magic(str(folder)):
+    if path.exists() or not glob.has_magic(str(folder)):
         return [path]
     found = [Path(match) for match in glob.glob(str(path)) if (Path(match) / "run.json").is_file()]
     if not found:
@@ -161,9 +168,9 @@ def _run_parameters(folder: Path) -> dict[str, Any]:
     return parameters
 
 
-def _corpus_key(parameters: Mapping[str, Any]) -> tuple[Any, ...]:
-    names = ("corpus", "length", "vocab_size", "corpus_seed")
-    return *(parameters[name] for name in names), parameters.get("tokenizer") or ""
+def _corpus_key(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    names = ("corpus", "length", "vocab_size", "corpus_seed", "tokenizer")
+    return tuple(f"{name}={parameters.get(name) or ''}" for name in names)
 
 
 def _scale(run: TrainedRun) -> tuple[int, int, int]:

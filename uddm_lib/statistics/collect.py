@@ -5,6 +5,7 @@ The runs' tables have a row per sequence or token (:func:`read_runs`). The small
 (:func:`read_figure_tables`). Both carry the versions of the code that made the runs.
 """
 
+import json
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -54,7 +55,8 @@ def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
         digests of the runs are in its ``attrs["provenance"]["inputs"]``.
 
     Warns:
-        UserWarning: if different versions of the code made the runs.
+        UserWarning: if different versions of the code made the runs, or if runs of a corpus were
+            measured with different parameters.
 
     Raises:
         FileNotFoundError: if the folder holds no run, or runs lack tables; the message names them.
@@ -85,6 +87,7 @@ def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
             f"{', '.join(versions['commits'])}); figures drawn from them mix these versions",
             stacklevel=2,
         )
+    _check_alike(parts)
     joined = {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
     return _with_versions(joined, versions)
 
@@ -145,6 +148,23 @@ def _perplexities(validation: pd.DataFrame) -> pd.DataFrame:
         perplexity=perplexity["nelbo"], low=perplexity["low"], high=perplexity["high"]
     )
     return table[[*RUN_COLUMNS, "nelbo", "perplexity", "low", "high", "seeds"]]
+
+
+def _check_alike(parts: Mapping[str, list[pd.DataFrame]]) -> None:
+    """Warn if tables of one name and corpus were measured with different parameters."""
+    for name, tables in parts.items():
+        found: dict[str, set[str]] = {}
+        for table in tables:
+            about = table.attrs.get("provenance", {}).get("parameters", {})
+            chosen = {key: value for key, value in about.items() if key != "limits"}
+            corpus = str(table["corpus"].iloc[0])
+            found.setdefault(corpus, set()).add(json.dumps(chosen, sort_keys=True))
+        if mixed := [corpus for corpus, choices in found.items() if len(choices) > 1]:
+            warnings.warn(
+                f"tables {name}.csv of {', '.join(mixed)} were measured with different parameters, "
+                "which the figures mix: run their notebook again for all runs",
+                stacklevel=3,
+            )
 
 
 def smallest_and_largest_n(frame: pd.DataFrame) -> pd.DataFrame:

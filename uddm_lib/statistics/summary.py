@@ -11,6 +11,7 @@ __all__ = [
     "RUN_COLUMNS",
     "bootstrap",
     "bootstrap_means",
+    "by_group",
     "first_seeds",
     "histogram",
     "of_denoiser",
@@ -46,32 +47,51 @@ def of_denoiser(frame: pd.DataFrame, name: str = "network") -> pd.DataFrame:
     return frame[frame["denoiser"] == name]
 
 
+def by_group(
+    values: Float[np.ndarray, " m"], groups: ArrayLike | None = None
+) -> Float[np.ndarray, "groups width"]:
+    """The values as a row per group, in their order; NaN fills up rows.
+
+    Groups without a value are left out.
+
+    Raises:
+        ValueError: if ``groups`` has another length than ``values``.
+    """
+    labels = np.zeros(len(values)) if groups is None else np.asarray(groups)
+    if len(labels) != len(values):
+        raise ValueError(f"{len(labels)} groups for {len(values)} values: give a group for each")
+    rows = [values[labels == label] for label in np.unique(labels)]
+    rows = [row for row in rows if not np.isnan(row).all()]
+    table = np.full((len(rows), max(map(len, rows), default=0)), np.nan)
+    for filled, row in zip(table, rows):
+        filled[: len(row)] = row
+    return table
+
+
 def bootstrap_means(
-    values: Float[np.ndarray, " m"], draws: int, generator: np.random.Generator
-) -> Float[np.ndarray, " {draws}"]:
-    """Means of resamples of the values, each of as many values; NaN if there are none."""
-    if not len(values):
-        return np.full(draws, np.nan)
-    rows = max(1, _VALUES_AT_ONCE // len(values))
-    sizes = [min(rows, draws - done) for done in range(0, draws, rows)]
-    return np.concatenate(
-        [values[generator.integers(len(values), size=(k, len(values)))].mean(1) for k in sizes]
-    )
+    table: Float[np.ndarray, "groups m"], draws: int, generator: np.random.Generator
+) -> Float[np.ndarray, "groups {draws}"]:
+    """Means of every row over the same resampled columns; entries that are NaN are left out."""
+    m, known = table.shape[1], ~np.isnan(table)
+    if not table.size:
+        return np.full((len(table), draws), np.nan)
+    filled, means = np.where(known, table, 0.0), []
+    at_once = max(1, _VALUES_AT_ONCE // m)
+    for start in range(0, draws, at_once):
+        rows = min(at_once, draws - start)
+        counts = generator.multinomial(m, np.full(m, 1 / m), size=rows).astype(float)
+        with np.errstate(invalid="ignore"):  # a draw of nothing but missing values
+            means.append((filled @ counts.T) / (known @ counts.T))
+    return np.concatenate(means, axis=1)
 
 
 def resample_groups(
     means: Float[np.ndarray, "groups draws"], generator: np.random.Generator
 ) -> Float[np.ndarray, " draws"]:
-    """Means over as many groups, drawn with replacement, from bootstrap means of each group.
-
-    A group that is drawn twice gives two independent means. One group alone keeps its means.
-    """
+    """Means over as many groups, drawn with replacement; those of a draw have its columns."""
     groups, draws = means.shape
-    if groups == 1:
-        return means[0]
-    chosen = generator.integers(groups, size=(draws, groups))
-    entries = generator.integers(draws, size=(draws, groups))
-    return means[chosen, entries].mean(1)
+    chosen = generator.integers(groups, size=(groups, draws))
+    return np.take_along_axis(means, chosen, axis=0).mean(0)
 
 
 def bootstrap(
@@ -83,12 +103,14 @@ def bootstrap(
 ) -> tuple[float, float, float]:
     """The mean of values, and its percentile bootstrap interval over them.
 
-    With groups the bootstrap is hierarchical. It draws groups with replacement, then values
-    inside each drawn group. The mean is then that of the groups' means. An interval over few
-    groups covers less than ``level`` says: over three it is about their range.
+    With groups it draws groups with replacement, and the same sequences in every drawn group: all
+    trainings are measured on the same sequences, whose share in the error does not average out. The
+    mean is then that of the groups' means. Few groups vary less among themselves than groups do:
+    over three an interval covers less than ``level`` says.
 
     Args:
-        values: one number per sequence; NaN (nothing to measure in it) is left out.
+        values: one number per sequence, in the same order in every group; NaN (nothing to measure
+            in it) is left out.
         draws: number of resamples, at least 1.
         seed: of the resampling.
         level: coverage, in (0, 1).
@@ -101,14 +123,13 @@ def bootstrap(
         ValueError: if ``draws`` or ``level`` is out of range, or ``groups`` has another length.
     """
     check_bootstrap(draws, level)
-    parts = _parts(np.asarray(values, dtype=float), groups)
-    if not parts:
+    table = by_group(np.asarray(values, dtype=float), groups)
+    if not len(table):
         return np.nan, np.nan, np.nan
     generator = np.random.default_rng(seed)
-    means = np.stack([bootstrap_means(part, draws, generator) for part in parts])
-    resampled = resample_groups(means, generator)
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return float(np.mean([part.mean() for part in parts])), float(low), float(high)
+    resampled = resample_groups(bootstrap_means(table, draws, generator), generator)
+    low, high = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return float(np.nanmean(table, axis=1).mean()), float(low), float(high)
 
 
 def check_bootstrap(draws: int, level: float) -> None:
@@ -126,8 +147,8 @@ def check_bootstrap(draws: int, level: float) -> None:
 def summarize(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
     """Mean and 95 % bootstrap interval of every group, over its trainings and their sequences.
 
-    The bootstrap draws trainings, then sequences inside them, as :func:`bootstrap` says. A table
-    without the column ``seed`` is taken as one training.
+    The bootstrap draws trainings and sequences, as :func:`bootstrap` says. A table without the
+    column ``seed`` is taken as one training.
 
     Args:
         frame: a table with a row per sequence; ``seed`` tells trainings apart.
@@ -146,8 +167,8 @@ def summarize(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFram
         frame = frame.assign(seed=1)
     rows = []
     for key, group in frame.groupby(list(by), sort=False, observed=True)[[value, "seed"]]:
-        group = group[group[value].notna()]
         interval = bootstrap(group[value].to_numpy(), groups=group["seed"].to_numpy())
+        group = group[group[value].notna()]
         rows.append((*_key(key), *interval, len(group), group["seed"].nunique(dropna=False)))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "sequences", "seeds"])
 
@@ -210,19 +231,6 @@ def pivot(
     rows = frame[list(index)].drop_duplicates()
     labels = pd.MultiIndex.from_frame(rows) if len(index) > 1 else rows[index[0]]
     return wide.loc[labels].sort_index(axis=1)
-
-
-def _parts(
-    values: Float[np.ndarray, " m"], groups: ArrayLike | None
-) -> list[Float[np.ndarray, " _"]]:
-    """The values without NaN, by group; a group without values is left out."""
-    labels = np.zeros(len(values)) if groups is None else np.asarray(groups)
-    if len(labels) != len(values):
-        raise ValueError(f"{len(labels)} groups for {len(values)} values: give a group for each")
-    known = ~np.isnan(values)
-    values, labels = values[known], labels[known]
-    names, index = np.unique(labels, return_inverse=True)
-    return [values[index == i] for i in range(len(names))]
 
 
 def _key(key: Hashable) -> tuple[Hashable, ...]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from uddm_lib.statistics.summary import (
     RUN_COLUMNS,
     bootstrap_means,
+    by_group,
     check_bootstrap,
     of_denoiser,
     pivot,
@@ -76,8 +77,8 @@ def transition_intervals(
 ) -> pd.DataFrame:
     """The transition at every t, with its percentile bootstrap interval.
 
-    At each n the gap is the mean over trainings. A draw chooses trainings with replacement, then
-    sequences inside each; training and test recovery come from the same trainings. A training
+    At each n the gap is the mean over trainings. A draw chooses trainings with replacement, and
+    the same sequences for all; training and test recovery come from the same trainings. A training
     without a corrupted token in one of the two sets is left out: it has no gap.
 
     Args:
@@ -155,27 +156,20 @@ def _gap(
     rates: pd.DataFrame, draws: int, generator: np.random.Generator
 ) -> Float[np.ndarray, " gaps"]:
     """The gap at one n, then the gaps of its resamples; NaN if no training has one."""
-    gaps = []
-    for _, training in rates.groupby("seed", dropna=False):
-        train, test = (
-            training.loc[training["set"] == name, "recovered"].dropna().to_numpy(float)
-            for name in ("train", "test")
-        )
-        gap = _means(train, draws, generator) - _means(test, draws, generator)
-        if not np.isnan(gap).any():
-            gaps.append(gap)
-    if not gaps:
+    rates = rates[rates["set"].isin(["train", "test"])]
+    sets = rates[rates["recovered"].notna()].groupby("seed")["set"].nunique()
+    rates = rates[rates["seed"].isin(sets.index[sets == 2])]
+    if rates.empty:
         return np.full(1 + draws, np.nan)
-    table = np.stack(gaps)
-    return np.append(table[:, 0].mean(), resample_groups(table[:, 1:], generator))
-
-
-def _means(
-    values: Float[np.ndarray, " m"], draws: int, generator: np.random.Generator
-) -> Float[np.ndarray, " means"]:
-    """The mean of the values, then the means of their resamples; NaN if there are no values."""
-    mean = values.mean() if len(values) else np.nan
-    return np.append(mean, bootstrap_means(values, draws, generator))
+    means, resampled = [], []
+    for name in ("train", "test"):
+        rows = rates[rates["set"] == name]
+        table = by_group(rows["recovered"].to_numpy(float), rows["seed"].to_numpy())
+        means.append(np.nanmean(table, axis=1).mean())
+        resampled.append(bootstrap_means(table, draws, generator))
+    gap = means[0] - means[1]
+    gaps = resample_groups(resampled[0] - resampled[1], generator)
+    return np.append(gap, np.where(np.isnan(gaps), gap, gaps))  # NaN: nothing corrupted in a draw
 
 
 def _limit_distances(

@@ -17,7 +17,7 @@ NOTEBOOKS = {
 # What a notebook writes into the folder of every run. No output of a job: Snakemake deletes those
 # before it runs the job again, and runs that are done would be done again.
 TABLES = {
-    "training": ["validation.csv"],
+    "training": ["validation.csv", "log.csv"],  # the log when a run is trained
     "recovery": ["recovery.csv", "basins.csv", "examples.csv"],
     "entropy": ["token_entropy.csv", "sequence_entropy.csv", "samples.csv"],
 }

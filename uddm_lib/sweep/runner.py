@@ -56,7 +56,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     )
     other = parser.add_mutually_exclusive_group()
     other.add_argument(
-        "--keep", action="store_true", help="go on with results of another version of uddm_lib"
+        "--keep", action="store_true", help="keep what another version of uddm_lib has finished"
     )
     other.add_argument(
         "--again", action="store_true", help="delete those results, and make them again"

@@ -73,14 +73,15 @@ class TrainingState:
         try:
             self.model.load_state_dict(parts["model"])
             self.average.load_state_dict(parts["average"])
-        except RuntimeError as error:
+            moments_of = {kind: parts[kind] for kind in self.optimizers}
+        except (RuntimeError, KeyError) as error:
             raise ValueError(
                 "the training state is another model's or another version's; delete it to start "
                 f"again ({str(error).splitlines()[0]})"
             ) from None
         for kind, optimizer in self.optimizers.items():
             moments: dict[int, dict[str, Tensor]] = {}
-            for name, value in parts[kind].items():
+            for name, value in moments_of[kind].items():
                 index, key = name.split(".")
                 moments.setdefault(int(index), {})[key] = value
             optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
