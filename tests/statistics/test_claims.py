@@ -2,7 +2,9 @@
 
 import pytest
 
+from helpers.paths import ROOT
 from helpers.tables import SIZES, run_tables
+from uddm_lib.results import read_table
 from uddm_lib.statistics import claims, collect
 
 LIMITS = {
@@ -77,3 +79,12 @@ def test_claims_name_a_missing_set(drawn):
     entropy = drawn["figure5_entropy"].query("set != 'generated'")
     with pytest.raises(ValueError, match="no set generated"):
         claims.evaluate({**drawn, "figure5_entropy": entropy}, {"markov": {"smallest_entropy": 1}})
+
+
+def test_the_readme_names_the_claim_that_does_not_hold():
+    table = read_table(ROOT / "paper_figures" / "laptop" / "claims.csv")
+    (failed,) = table[~table["holds"]].to_dict("records")
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"One of {len(table)} claims about the laptop sweep does not hold" in readme
+    assert failed["corpus"] == "kjv" and failed["claim"].startswith("smallest n: entropy")
+    assert f"generated sequences have {failed['measured']:.2f} nats per token" in readme
