@@ -23,6 +23,7 @@ import measure
 SCRIPT = Path(__file__).with_name("gpu_parts.py")
 # Seconds that each part may take; it also gets what earlier ones left.
 LIMITS = {"exactness": 75, "resume": 65, "loss": 100, "step": 140, "profile": 70}
+CHECKS = ("exactness", "resume")  # parts with bounds: a skipped piece has not been met
 SHARE = 0.8  # of a part's time, after which it starts no further piece of work
 
 
@@ -38,7 +39,11 @@ def run_part(name, limit, toy):
         # A process that was killed may have left half a line.
         results = [json.loads(line) for line in rows.read_text().split("\n")[:-1]]
         said = log.read_text(errors="replace").splitlines()
-    wrong = [row["piece"] for row in results if "error" in row or not row.get("holds", True)]
+    wrong = [
+        row["piece"]
+        for row in results
+        if "error" in row or not row.get("holds", True) or (name in CHECKS and "skipped" in row)
+    ]
     if status is None:
         error = f"killed after its {limit:.0f} s"
     elif status:

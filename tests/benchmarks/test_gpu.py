@@ -115,6 +115,15 @@ def test_a_piece_that_fails_or_comes_too_late_says_so(script, capsys):
     assert parts.attempt(lambda: {}, 0) == {"skipped": "0 s of the part were over"}
 
 
+@pytest.mark.parametrize(("name", "error"), [("exactness", "failed: late"), ("step", None)])
+def test_a_check_that_was_skipped_is_not_met(script, monkeypatch, tmp_path, name, error):
+    gpu, fake = script("gpu"), tmp_path / "part.py"
+    row = '{"piece": "late", "skipped": "9 s of the part were over"}\n'
+    fake.write_text(f"import sys; open(sys.argv[2], 'w').write({row!r})")
+    monkeypatch.setattr(gpu, "SCRIPT", fake)
+    assert gpu.run_part(name, 30, toy=True)["error"] == error
+
+
 def test_a_bound_that_is_missed_fails_its_part(script, monkeypatch, tmp_path):
     gpu, fake = script("gpu"), tmp_path / "part.py"
     rows = '{"piece": "good", "holds": true}\n{"piece": "bad", "holds": false}\n{"half'
