@@ -67,10 +67,7 @@ def jobs_of(profile: str, root: Path | None = None) -> dict[str, Job]:
         jobs += _experiment_jobs(folder, experiment, content.get("group", "run"))
     names = [Path(job.target).parent.name for job in jobs if job.stage == "training"]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise ProfileError(
-            f"{profile}: {repeated[0]} is listed by two experiments"
-            + (": join them, or set group: run" if content.get("group") == "size" else "")
-        )
+        raise ProfileError(f"{profile}: {repeated[0]} is listed by two experiments: join them")
     closing = {
         "results_folder": folder,
         "output": paths.figures_folder(profile),
