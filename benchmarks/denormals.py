@@ -1,8 +1,7 @@
 """What denormal numbers cost a step at laptop size, and what flushing them gives back.
 
-A network can learn attention weights below 1e-38, with which some CPUs compute slower. One training
-of 1,000 steps with adaLN-zero is continued in three ways, in turns: by our step, by it without
-flushing, and by the published loss from logits of all tokens without flushing.
+One training of 1,000 steps with adaLN-zero is continued in three ways, in turns: by our step, by it
+without flushing, and by the published loss from logits of all tokens without flushing.
 
     python benchmarks/denormals.py     writes results/denormals.json (5 minutes)
 """

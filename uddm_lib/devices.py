@@ -110,9 +110,8 @@ def compiled(function: _Function, device: torch.device) -> _Function:
 def flushed_denormals() -> Iterator[None]:
     """Let the CPU take denormal numbers for zero inside; also a decorator.
 
-    A trained network can have attention weights below 1e-38, with which some CPUs compute slower.
-    The setting is the thread's. Threads that PyTorch started before keep theirs, and a processor
-    without such a setting is left as it is.
+    Processors may compute slower with them. The setting is the thread's. Threads that PyTorch
+    started before keep theirs, and a processor without such a setting is left as it is.
     """
     before = bool(torch.tensor([1e-40]).mul(1.0) == 0)
     torch.set_flush_denormal(True)

@@ -71,15 +71,7 @@ def prepare(parameters: Mapping[str, Any], corpus: Corpus | None = None) -> Expe
         ValueError: if a parameter is missing, unknown or out of range; the message names it.
         OSError: if the corpus cannot be read.
     """
-    missing = [name for name in _REQUIRED if name not in parameters]
-    if missing:
-        raise ValueError(f"{', '.join(missing)} not given; an experiment needs corpus, size and n")
-    unknown = set(parameters) - {*_ALLOWED, *_OPTIONS, *_NOT_OF_THE_RUN}
-    if unknown:
-        raise ValueError(
-            f"unknown parameter {', '.join(sorted(unknown))}; allowed: "
-            f"{', '.join(_ALLOWED + _OPTIONS)}"
-        )
+    _check_names(parameters)
     options = TrainingOptions(**{name: parameters[name] for name in _OPTIONS if name in parameters})
     if "log_every" not in parameters:
         options = TrainingOptions(
@@ -112,16 +104,27 @@ def prepare_runs(parameters: Mapping[str, Any]) -> list[Experiment]:
         ValueError: also if a list is empty, or names a run twice.
         OSError: if the corpus cannot be read.
     """
-    counts = _listed("n", parameters.get("n"))
+    _check_names(parameters)
+    counts = _listed("n", parameters["n"])
     seeds = _listed("seed", parameters.get("seed", TrainingOptions.seed))
     pairs = [{"n": n, "seed": seed} for n in counts for seed in seeds]
-    if "n" not in parameters:
-        pairs = [{}]  # prepare names what is missing
     first = prepare({**parameters, **pairs[0]})
     runs = [first, *(prepare({**parameters, **pair}, first.corpus) for pair in pairs[1:])]
     if len({(len(run.blocks), run.options.seed) for run in runs}) < len(runs):
         raise ValueError(f"n={counts!r}: 'all' is {len(first.corpus.train)}, which is listed too")
     return runs
+
+
+def _check_names(parameters: Mapping[str, Any]) -> None:
+    missing = [name for name in _REQUIRED if name not in parameters]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} not given; an experiment needs corpus, size and n")
+    unknown = set(parameters) - {*_ALLOWED, *_OPTIONS, *_NOT_OF_THE_RUN}
+    if unknown:
+        raise ValueError(
+            f"unknown parameter {', '.join(sorted(unknown))}; allowed: "
+            f"{', '.join(_ALLOWED + _OPTIONS)}"
+        )
 
 
 def _listed(name: str, value: Any) -> list[Any]:
