@@ -3,7 +3,7 @@
 Packing is the paper's. An end-of-sequence token follows each document. The stream of tokens is cut
 into pieces of L - 2, each wrapped as BOS + piece + EOS; an incomplete last piece is dropped. The
 test part is held out before anything is learned from the text, and no test block occurs in train.
-Test blocks are shuffled at the end: the first k of them are a sample of the whole test part.
+Test blocks are shuffled at the end, so the first k of them are a sample of the test part.
 """
 
 import contextlib
@@ -83,7 +83,9 @@ class PackingJob:
         return f"{self.name.partition(':')[0]}-{digest[:32]}.safetensors"
 
     def pack(self) -> PackedText:
-        """Hold documents out, learn the tokens unless a tokenizer is given, pack, shuffle the test.
+        """Hold documents out, learn the tokens unless a tokenizer is given, pack, drop repeats.
+
+        Test blocks are shuffled at the end.
 
         Raises:
             ValueError: if there is too little text, or ``vocab_size`` is too small for its bytes.
@@ -119,7 +121,8 @@ class PackingJob:
                     "smaller length"
                 )
         duplicates["documents"] = int(held_out.sum()) - len(test)
-        return PackedText(train_blocks, subset(test_blocks, "all", self.seed), tokenizer, duplicates)
+        test_blocks = subset(test_blocks, "all", self.seed)
+        return PackedText(train_blocks, test_blocks, tokenizer, duplicates)
 
 
 @contextlib.contextmanager

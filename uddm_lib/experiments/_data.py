@@ -40,8 +40,8 @@ def blocks_of(corpus: Corpus, parameters: Mapping[str, Any]) -> Int[Tensor, "n L
 def digests(blocks: Int[Tensor, "n L"], corpus: Corpus) -> dict[str, str]:
     """SHA-256 of a run's training blocks, its test blocks and its tokenizer.
 
-    The tokenizer's is of its tokens in the order of their ids. All else that it does shows in the
-    blocks, and other versions of ``tokenizers`` write the same one in other ways.
+    The tokenizer's is of its tokens in the order of their ids. How it splits a text shows in the
+    blocks, and its serialized form may change with the version of ``tokenizers``.
     """
     ids = corpus.tokenizer.get_vocab()
     tokens = json.dumps(sorted(ids, key=ids.__getitem__))
@@ -59,9 +59,7 @@ def without_unknown_digests(
     return {k: v for k, v in identity.items() if k not in _DIGESTS or k in recorded}
 
 
-def blocks_of_run(
-    folder: Path, recorded: Mapping[str, Any], corpus: Corpus
-) -> Int[Tensor, "n L"]:
+def blocks_of_run(folder: Path, recorded: Mapping[str, Any], corpus: Corpus) -> Int[Tensor, "n L"]:
     """The training blocks of a run, if they, the test blocks and the tokenizer are unchanged.
 
     A digest that ``run.json`` lacks, since the run was made before there was one, is not checked.
@@ -74,10 +72,11 @@ def blocks_of_run(
     Raises:
         ValueError: naming the folder, the corpus and what has changed.
     """
+    # All blocks of a text that has become too short have another digest than those of the run.
     too_few = "train_sha256" in recorded and recorded["n"] > len(corpus.train)
     blocks = blocks_of(corpus, {**recorded, "n": "all"} if too_few else recorded)
     now = digests(blocks, corpus)
-    changed = [part for name, part in _DIGESTS.items() if recorded.get(name, now[name]) != now[name]]
+    changed = [_DIGESTS[name] for name in now if recorded.get(name, now[name]) != now[name]]
     if changed:
         raise ValueError(
             f"{folder} was trained on corpus {recorded['corpus']}, whose {' and '.join(changed)} "

@@ -19,6 +19,6 @@ def load(request: CorpusRequest) -> Corpus:
     from uddm_lib.data.lm1b.mapped_blocks import lm1b_blocks
 
     train, test, duplicates = lm1b_blocks(request.source, tokenizer, length, request.cache)
-    # Here, since packing takes hours and no seed: the cache serves all seeds.
+    # Not when they are packed: what is kept then serves every seed.
     test = subset(test, "all", request.seed)
     return Corpus(request.name, train, test, tokenizer, inner_positions(length), duplicates)
