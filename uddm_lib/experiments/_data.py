@@ -40,11 +40,11 @@ def blocks_of(corpus: Corpus, parameters: Mapping[str, Any]) -> Int[Tensor, "n L
 def digests(blocks: Int[Tensor, "n L"], corpus: Corpus) -> dict[str, str]:
     """SHA-256 of a run's training blocks, its test blocks and its tokenizer.
 
-    The tokenizer's is of its tokens in the order of their ids. How it splits a text shows in the
+    The tokenizer's is of its ids and their tokens, in order. How it splits a text shows in the
     blocks, and its serialized form may change with the version of ``tokenizers``.
     """
-    ids = corpus.tokenizer.get_vocab()
-    tokens = json.dumps(sorted(ids, key=ids.__getitem__))
+    vocabulary = corpus.tokenizer.get_vocab()
+    tokens = json.dumps(sorted((index, token) for token, index in vocabulary.items()))
     return {
         "train_sha256": digest(blocks),
         "test_sha256": digest(corpus.test),
