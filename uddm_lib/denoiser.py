@@ -19,7 +19,7 @@ from uddm_lib.devices import flushed_denormals
 from uddm_lib.diffusion import ReverseWeights
 from uddm_lib.schedule import Level
 
-__all__ = ["Denoiser", "entropy", "mode", "nelbo", "sharpness", "step"]
+__all__ = ["Denoiser", "entropy", "mode", "nelbo", "sharpness", "step", "total_variation"]
 
 
 @runtime_checkable
@@ -117,6 +117,16 @@ def nelbo(
     return _predict(
         denoiser, z_t, sigma, diffusion.fused_nelbo, diffusion.nelbo, z_t, x, alpha_t, dalpha_t
     )
+
+
+@flushed_denormals()
+@torch.inference_mode()
+def total_variation(
+    denoiser: Denoiser, z_t: Int[Tensor, "B L"], other: Int[Tensor, "B L"], sigma: Level
+) -> Float[Tensor, "B L"]:
+    """Total variation between the predictions given two inputs, in [0, 1]."""
+    first, second = (_logits(denoiser, z, sigma).softmax(-1) for z in (z_t, other))
+    return (first - second).abs().sum(-1) / 2
 
 
 def _is_network(denoiser: Denoiser) -> TypeGuard[_Network]:
