@@ -29,9 +29,10 @@ def test_differences_are_those_of_the_laptop_profile():
         f"text {training['steps']:,}, chain {other['steps']:,}, "
         f"of {training['batch_size']} sequences"
     )
-    assert f"{training['warmup_steps']} (text) and {other['warmup_steps']} (chain)" in (
-        rows["learning rate (`lr_schedule`)"]
-    )
+    warmup = f"{training['warmup_steps']} (text) and {other['warmup_steps']} (chain)"
+    assert warmup in rows["learning rate (`lr_schedule`)"]
+    assert (training["learning_rate"], other["learning_rate"]) == (1.5e-2, 1e-2)
+    assert "1.5e-2 (text) and 1e-2 (chain)" in rows["optimizer (`optimizer`)"]
     assert rows["averaged weights (`ema_decay`)"] == str(training["ema_decay"])
     assert rows["training times (`t_min`, `t_sampling`)"].endswith(f"from {training['t_min']}")
     assert {"optimizer": "muon", "lr_schedule": "linear", "t_sampling": "importance"}.items() <= (
