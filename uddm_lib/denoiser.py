@@ -3,8 +3,8 @@
 A denoiser maps (z_t, sigma_t) to logits of the clean tokens. The trained network is one; exact
 solutions of known sources are others. A network also gives hidden states, of which a linear layer
 makes the logits. The functions here are the one place that tells the two apart. From a network they
-never make (B, L, V) tensors, and a reverse step asks it only about the sequences whose next state
-depends on it.
+never make (B, L, V) tensors (but for the total variation, which few sequences need), and a reverse
+step asks it only about the sequences whose next state depends on it.
 """
 
 from collections.abc import Callable
