@@ -59,6 +59,12 @@ def test_it_was_executed_in_order_without_errors_or_warnings(notebook):
         assert "it/s]" not in "".join(output.get("text", "")), "a progress bar"
 
 
+def test_every_check_that_it_prints_holds(notebook):
+    for output in (output for cell in code_cells(notebook) for output in cell["outputs"]):
+        failed = re.findall(r".*:(?: \w+)* False.*", "".join(output.get("text", "")))
+        assert not failed, failed
+
+
 def test_cells_are_short_and_prose_teaches(notebook):
     for cell in code_cells(notebook):
         assert not [line for line in source(cell).splitlines() if len(line) > 100]

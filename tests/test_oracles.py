@@ -14,7 +14,13 @@ from helpers.problems import chain_law, seeded
 from uddm_lib.data import load_corpus, markov_chain
 from uddm_lib.devices import flushed_denormals
 from uddm_lib.diffusion import corrupt
-from uddm_lib.oracles import UNDERFLOW, MarkovGeneralizer, Memorizer, inverse_temperature
+from uddm_lib.oracles import (
+    UNDERFLOW,
+    MarkovGeneralizer,
+    Memorizer,
+    OrdinaryPosterior,
+    inverse_temperature,
+)
 from uddm_lib.schedule import LogLinearSchedule
 
 ALPHAS = [1e-3, 0.1, 0.5, 0.9, 0.999, 1 - 1e-5, 1 - 1e-8]
@@ -269,3 +275,18 @@ def test_flushed_denormal_numbers_change_no_bit(kind, t):
     plain = limit.denoise(z_t, schedule.sigma(t))
     with flushed_denormals():
         assert torch.equal(limit.denoise(z_t, schedule.sigma(t)), plain)
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_the_ordinary_posterior_is_the_memorys_softmax_over_sequences(alpha, worst):
+    generator = seeded(2)
+    stored = torch.randint(5, (7, 6), generator=generator)
+    z_t = torch.randint(5, (20, 6), generator=generator)
+    memory = Memorizer(stored, 5, torch.float64)
+    expected = torch.einsum(
+        "bn,nlv->blv",
+        memory.weights(z_t, sigma_of(alpha)),
+        torch.nn.functional.one_hot(stored, 5).double(),
+    )
+    actual = OrdinaryPosterior(memory).denoise(z_t, sigma_of(alpha)).exp()
+    worst("ordinary posterior", "sum over stored sequences", gap(actual, expected), 1e-9)

@@ -20,7 +20,7 @@ FLOORS = [  # each may import from its own floor and from those above it in this
     {"diffusion"},
     {"model", "_layers", "oracles", "denoiser"},
     {"sampling"},
-    {"probes"},
+    {"probes", "memory_probes"},
     {"data", "checkpoints"},
     {"training"},
     {"experiments"},

@@ -3,8 +3,8 @@
 A denoiser maps (z_t, sigma_t) to logits of the clean tokens. The trained network is one; exact
 solutions of known sources are others. A network also gives hidden states, of which a linear layer
 makes the logits. The functions here are the one place that tells the two apart. From a network they
-never make (B, L, V) tensors, and a reverse step asks it only about the sequences whose next state
-depends on it.
+never make (B, L, V) tensors (but for the total variation, which few sequences need), and a reverse
+step asks it only about the sequences whose next state depends on it.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from uddm_lib.devices import flushed_denormals
 from uddm_lib.diffusion import ReverseWeights
 from uddm_lib.schedule import Level
 
-__all__ = ["Denoiser", "entropy", "mode", "nelbo", "sharpness", "step"]
+__all__ = ["Denoiser", "entropy", "mode", "nelbo", "sharpness", "step", "total_variation"]
 
 
 @runtime_checkable
@@ -117,6 +117,16 @@ def nelbo(
     return _predict(
         denoiser, z_t, sigma, diffusion.fused_nelbo, diffusion.nelbo, z_t, x, alpha_t, dalpha_t
     )
+
+
+@flushed_denormals()
+@torch.inference_mode()
+def total_variation(
+    denoiser: Denoiser, z_t: Int[Tensor, "B L"], other: Int[Tensor, "B L"], sigma: Level
+) -> Float[Tensor, "B L"]:
+    """Total variation between the predictions given two inputs, in [0, 1]."""
+    first, second = (_logits(denoiser, z, sigma).softmax(-1) for z in (z_t, other))
+    return (first - second).abs().sum(-1) / 2
 
 
 def _is_network(denoiser: Denoiser) -> TypeGuard[_Network]:

@@ -14,7 +14,13 @@ from torch import Tensor
 from uddm_lib import _checks
 from uddm_lib.schedule import Level
 
-__all__ = ["UNDERFLOW", "MarkovGeneralizer", "Memorizer", "inverse_temperature"]
+__all__ = [
+    "UNDERFLOW",
+    "MarkovGeneralizer",
+    "Memorizer",
+    "OrdinaryPosterior",
+    "inverse_temperature",
+]
 
 UNDERFLOW = 600.0  # nats below the largest at which float64 sums still see an exponential
 
@@ -186,6 +192,27 @@ class MarkovGeneralizer:
             right.append(_propagate(right[-1] + observed[:, position], self.transition.T))
         log_p = torch.stack(left, 1) + torch.stack(right[::-1], 1)
         return log_p.log_softmax(-1).to(self.dtype)
+
+
+class OrdinaryPosterior:
+    """p(x^l | z_t), which also sees a position's own noisy token: the optimum of cross-entropy.
+
+    It is the leave-one-out conditional r weighed with that token, r(v) q(z_t^l | v).
+
+    Args:
+        leave_one_out: gives log r up to a constant; :class:`MarkovGeneralizer`, for instance.
+    """
+
+    def __init__(self, leave_one_out: "Memorizer | MarkovGeneralizer") -> None:
+        self.leave_one_out, self.vocab_size = leave_one_out, leave_one_out.vocab_size
+
+    @torch.no_grad()
+    def denoise(self, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "B L V"]:
+        """Log-probabilities of the clean tokens; see :meth:`Memorizer.denoise`."""
+        log_r = self.leave_one_out.denoise(z_t, sigma)
+        beta = _per_sequence(inverse_temperature(sigma, self.vocab_size), z_t)
+        observed = torch.nn.functional.one_hot(z_t.long(), self.vocab_size) * beta[:, None, None]
+        return (log_r + observed).log_softmax(-1).to(log_r.dtype)
 
 
 def _propagate(

@@ -12,6 +12,7 @@ training set, and the generalizer, which knows the source (dash-dotted).
 """
 
 from uddm_lib.figures._plotting import STYLE, save
+from uddm_lib.figures.entropy_against_overlap import entropy_against_overlap
 from uddm_lib.figures.figure1_basins import figure1
 from uddm_lib.figures.figure2_recovery import figure2, recovery_against_time
 from uddm_lib.figures.figure3_examples import figure3, text_examples, token_histograms
@@ -21,6 +22,7 @@ from uddm_lib.figures.training_curves import perplexity, training_curves
 
 __all__ = [
     "STYLE",
+    "entropy_against_overlap",
     "figure1",
     "figure2",
     "figure3",

@@ -1,0 +1,46 @@
+"""The README's table of differences says what the profile laptop does."""
+
+import re
+
+import yaml
+
+from helpers.paths import ROOT
+from uddm_lib.experiments import load_run
+
+
+def test_differences_are_those_of_the_laptop_profile():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## What differs from the paper")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (.*?) \| .* \| (.*) \|$", table, re.MULTILINE))
+    profile = yaml.safe_load((ROOT / "runs" / "laptop.yaml").read_text(encoding="utf-8"))
+    text, chain = profile["experiments"]
+    training, other = text["training"], chain["training"]
+    assert (text["corpus"], chain["corpus"]) == ("kjv", "markov")
+    assert f"V = {text['vocab_size']} (almost characters), L = {text['length']}" in rows["corpus"]
+    assert f"V = {chain['vocab_size']}, L = {chain['length']}" in rows["corpus"]
+    blocks = len(load_run("runs/pretrained/kjv-nano-nall-s1").train)
+    assert text["n"][-1] == "all"
+    assert rows["training sequences n"] == (
+        f"text: {len(text['n'])} values, {text['n'][0]} to {blocks:,}; "
+        f"chain: {len(chain['n'])} values, {chain['n'][0]} to {chain['n'][-1]:,}"
+    )
+    assert rows["trainings a point"] == str(len(text["seeds"])) == str(len(chain["seeds"]))
+    assert rows["steps, the same for every n"] == (
+        f"text {training['steps']:,}, chain {other['steps']:,}, "
+        f"of {training['batch_size']} sequences"
+    )
+    warmup = f"{training['warmup_steps']} (text) and {other['warmup_steps']} (chain)"
+    assert warmup in rows["learning rate (`lr_schedule`)"]
+    assert (training["learning_rate"], other["learning_rate"]) == (1.5e-2, 1e-2)
+    assert "1.5e-2 (text) and 1e-2 (chain)" in rows["optimizer (`optimizer`)"]
+    assert rows["averaged weights (`ema_decay`)"] == str(training["ema_decay"])
+    assert rows["training times (`t_min`, `t_sampling`)"].endswith(f"from {training['t_min']}")
+    assert {"optimizer": "muon", "lr_schedule": "linear", "t_sampling": "importance"}.items() <= (
+        training.items()
+    )
+    for experiment in (text, chain):
+        for name, stage in (("recovery", "recovery"), ("generation", "entropy")):
+            assert rows[f"stochastic reverse steps, {name}"] == str(experiment[stage]["steps"])
+        assert rows["sequences of a set, recovery"] == str(experiment["recovery"]["sequences"])
+        assert rows["sequences, generation"] == str(experiment["entropy"]["generated"])
+        assert "curriculum" not in experiment["training"]
