@@ -82,14 +82,16 @@ def test_too_few_points_inside(committed, tmp_path, capsys):
     assert ["all", "10", "0.8", "0.9"] in rows
     worst = [row for row in rows if row[:1] == ["figure2"] and len(row) == 7]
     assert [row[1] for row in worst] == ["9", "8"] and worst[0][-1] == "0.5"
-    assert "not reproduced: 90.0% of 10" in text
+    assert "not reproduced: 90.0% of 10" in text and "of one training" not in text
     assert main(["reproduce", "tiny", "--compare", folder, "--share", "0.9"]) == 0
 
 
 def test_a_verdict_that_turns_is_no_reproduction(committed, tmp_path, capsys):
+    write_table(table().assign(seeds=1), committed / "paper_figures" / "tiny" / "figure2.csv", {})
     folder = other(tmp_path / "new", figure2=table(), claims=claims("does not hold"))
     assert main(["reproduce", "tiny", "--compare", folder]) == 1
-    assert "not reproduced: 100.0% of 10" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "not reproduced: 100.0% of 10" in text and "Each point is of one training" in text
 
 
 @pytest.mark.parametrize(

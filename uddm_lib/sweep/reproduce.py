@@ -73,15 +73,16 @@ def run(options: argparse.Namespace) -> int:
     first = paths.figures_folder(options.profile)
     committed = comparison.read_tables(root / first)
     second = options.compare
-    if second is None:
+    if not second:
         name = options.name or f"{options.profile}-reproduced"
         write_derived(options.profile, name, root, options.seeds, options.precision)
         options.profile = name
         if status := runner.run(options):
             return status
-        second = root / paths.figures_folder(name)
+        second = paths.figures_folder(name)
+    new = comparison.read_tables(second if options.compare else root / second)
     print(f"\n{second} against {first}\n")
-    return report(committed, comparison.read_tables(second), options.share)
+    return report(committed, new, options.share)
 
 
 def write_derived(
@@ -140,29 +141,37 @@ def report(
         raise ValueError("the two sweeps have no points in common")
     print("Share of points inside the bands (95 %), and inside those of a second sweep")
     print(shares.round(3).to_string(), "\n")
+    if all((table["seeds"] == 1).all() for table in committed.values() if "seeds" in table):
+        print("Each point is of one training: its band does not know how trainings differ\n")
     for name in ("committed", "new"):
         alone = points[points["found"] == name]
         if len(alone):
             labels = alone.columns[: alone.columns.get_loc("committed")]
             print(f"Points that only the {name} sweep has: {len(alone)}")
-            print(alone[labels].dropna(axis=1, how="all").to_string(index=False), "\n")
+            print(_text(alone[labels].dropna(axis=1, how="all")))
     outside = points[(points["found"] == "both") & ~points["inside"]]
     worst = outside.nlargest(_WORST, "distance")
     if len(worst):
         print("Points farthest outside the bands, and how far, in widths of the band")
         hidden = ["found", "inside", "inside_second"]
-        print(worst.drop(columns=hidden).round(5).to_string(index=False, na_rep="-"), "\n")
+        print(_text(worst.drop(columns=hidden)))
     flips = None
     if "claims" in committed and "claims" in new:
         flips = comparison.verdict_flips(committed["claims"], new["claims"])
         print(f"Claims that turned from one verdict to the other: {len(flips)}")
-        print(f"{flips.to_string(index=False)}\n" if len(flips) else "")
+        print(_text(flips) if len(flips) else "")
     good = bool(total["inside_second"] >= share) and (flips is None or flips.empty)
     print(
         f"{'reproduced' if good else 'not reproduced'}: {total['inside_second']:.1%} of "
         f"{total['points']} points inside the bands of a second sweep, at least {share:.0%} asked"
     )
     return 0 if good else 1
+
+
+def _text(table: "pandas.DataFrame") -> str:
+    """A table to read; whole numbers stay whole beside missing ones."""
+    whole = table.round(5).convert_dtypes().astype(object)
+    return whole.where(table.notna(), "-").to_string(index=False) + "\n"
 
 
 def _seeds(text: str) -> list[int]:
