@@ -50,8 +50,8 @@ help:
 	@echo "                       corpus bible (profile gpu), all,vocabularies tokenizers for tests"
 
 figures reproduce: .venv/.installed $(if $(CLUSTER),.venv/.cluster)
-	@$(RUN) -m uddm_lib $(@:figures=sweep) "$(PROFILE)" --cores $(CORES) $(if $(THREADS),--threads $(THREADS)) \
-	  $(if $(CLUSTER),--cluster $(CLUSTER)) $(OPTIONS)
+	@$(RUN) -m uddm_lib $(@:figures=sweep) "$(PROFILE)" --cores $(CORES) \
+	  $(if $(THREADS),--threads $(THREADS)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(OPTIONS)
 
 test: .venv/.installed
 	$(TEST) $(SHARED) tests
