@@ -117,6 +117,8 @@ def test_nothing_runs_without_figures_to_compare_with(committed, capsys, monkeyp
     shutil.rmtree(committed / "paper_figures")
     assert main(["reproduce", "tiny"]) == 2
     assert "paper_figures/tiny holds no tables" in capsys.readouterr().err
+    assert main(["reproduce", "tinny"]) == 2
+    assert "no profile 'tinny'" in capsys.readouterr().err
 
 
 def test_sweeps_without_a_point_in_common(committed, tmp_path, capsys):

@@ -28,7 +28,7 @@ def read_tables(folder: str | Path) -> dict[str, pd.DataFrame]:
     """
     files = sorted(resolve(folder).glob("*.csv"))
     if not files:
-        raise FileNotFoundError(f"{folder} holds no tables of figures (*.csv)")
+        raise FileNotFoundError(f"{folder} holds no tables of figures (*.csv); a sweep writes them")
     return {file.stem: read_table(file) for file in files}
 
 

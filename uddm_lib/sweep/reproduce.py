@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the sweep and compare it; returns the exit status.
 
     Raises:
-        SweepError: if the sweep cannot start.
+        SweepError: if there is no such profile, or the sweep cannot start.
         ValueError: naming the option, its value and what is allowed.
         FileNotFoundError: if there are no tables to compare with.
     """
@@ -70,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
     if not 0 <= options.share <= 1:
         raise ValueError(f"--share {options.share:g} is outside [0, 1]")
     root = paths.checkout()
+    read_profile(options.profile, root)  # refuses an unknown one
     first = paths.figures_folder(options.profile)
     committed = comparison.read_tables(root / first)
     second = options.compare
