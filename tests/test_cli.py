@@ -138,7 +138,7 @@ def test_help_does_not_wait_for_torch():
     assert "usage: python -m uddm_lib" in out and out.strip().endswith("set()")
 
 
-@pytest.mark.parametrize("command", ["convert", "plan", "sweep", "train"])
+@pytest.mark.parametrize("command", ["convert", "plan", "reproduce", "sweep", "train"])
 def test_every_command_has_a_page_of_help(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])
@@ -147,7 +147,10 @@ def test_every_command_has_a_page_of_help(capsys, command):
     )
 
 
-@pytest.mark.parametrize("words", [["plan", "smoke"], ["sweep", "smoke"], ["train", "smoke", "x"]])
+@pytest.mark.parametrize(
+    "words",
+    [["plan", "smoke"], ["reproduce", "smoke"], ["sweep", "smoke"], ["train", "smoke", "x"]],
+)
 def test_commands_that_need_a_checkout_say_so(capsys, monkeypatch, words):
     def nowhere():
         raise FileNotFoundError("no folder with uddm_lib/ and notebooks/")

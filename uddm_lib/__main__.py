@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from uddm_lib import convert
-from uddm_lib.sweep import estimate, runner, train_one
+from uddm_lib.sweep import estimate, reproduce, runner, train_one
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,7 +22,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog="python -m uddm_lib COMMAND --help explains a command.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (convert, estimate, runner, train_one):
+    for module in (convert, estimate, reproduce, runner, train_one):
         module.add_command(commands)
     return parser
 

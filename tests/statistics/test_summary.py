@@ -40,6 +40,9 @@ def test_summarize_counts_the_sequences_that_have_a_value():
         summary.summarize(frame, ["t"], "x")
 
 
+T2 = 4.303  # Student's t, two degrees of freedom, 97.5 %
+
+
 def trainings(means, sequences=200, spread=0.001):
     """A table of one group with a training per mean, its sequences close to it."""
     noise = np.random.default_rng(0).normal(0, spread, (len(means), sequences))
@@ -55,9 +58,36 @@ def trainings(means, sequences=200, spread=0.001):
 def test_an_interval_covers_the_spread_between_trainings():
     row = summary.summarize(trainings([0.2, 0.5, 0.8]), ["set"], "x").iloc[0]
     assert row["mean"] == pytest.approx(0.5, abs=1e-3)
-    assert row["low"] == pytest.approx(0.2, abs=0.01)
-    assert row["high"] == pytest.approx(0.8, abs=0.01)
+    half = T2 * 0.3 / 3**0.5
+    ends = row[["low", "high"]].tolist()
+    assert ends == pytest.approx([0.5 - half, 0.5 + half], abs=0.03 * half)
     assert (row["sequences"], row["seeds"]) == (600, 3)
+
+
+def test_an_interval_ends_at_the_bounds():
+    row = summary.summarize(trainings([0.2, 0.5, 0.8]), ["set"], "x", (0, 1)).iloc[0]
+    assert (row["low"], row["high"]) == (0, 1)
+
+
+def measured(generator, trainings, sequences, spread, corruptions=4):
+    """Rates of made-up trainings, near 0.9, and the true mean: both have an effect on them."""
+    effects = generator.normal(0, spread, (trainings, 1)), generator.normal(0, 0.2, (1, sequences))
+    chance = np.clip(0.8 + sum(effects), 0, 1)
+    return generator.binomial(corruptions, chance) / corruptions
+
+
+@pytest.mark.parametrize("spread", [0, 0.02, 0.1])
+@pytest.mark.parametrize("count", [3, 5])
+def test_the_interval_over_few_trainings_covers_the_mean_of_all(count, spread):
+    generator = np.random.default_rng(3)
+    truth = measured(generator, 2000, 2000, spread).mean()
+    inside = 0
+    for i in range(400):
+        rates = measured(generator, count, 100, spread)
+        seeds = np.repeat(np.arange(count), 100)
+        _, low, high = summary.bootstrap(rates.ravel(), draws=200, seed=i, groups=seeds)
+        inside += low <= truth <= high
+    assert 0.92 <= inside / 400 <= 0.98
 
 
 def test_an_interval_covers_the_spread_between_sequences_too():
@@ -71,15 +101,16 @@ def test_an_interval_covers_the_spread_between_sequences_too():
 
 def test_the_variance_is_that_of_both_levels():
     generator = np.random.default_rng(2)
-    means, spread, draws = generator.normal(0, 0.2, 8), 1.0, 20_000
-    table = trainings(means, 50, spread)
+    means, draws = generator.normal(0, 0.2, 8), 20_000
+    table = trainings(means, 50, spread=0.5)
+    table["x"] += np.tile(generator.normal(0, 1, 50), 8)
     parts = summary.by_group(table["x"].to_numpy(), table["seed"])
     drawn = summary.resample_groups(summary.bootstrap_means(parts, draws, generator), generator)
-    between = np.var(parts.mean(1)) / len(parts)
-    within = parts.mean(0).var() / parts.shape[1]
-    repeated = (parts.var(1).mean() - parts.mean(0).var()) / parts.size  # a training drawn twice
+    between = np.var(parts.mean(1), ddof=1) / len(parts) * 7 / 5  # of Student's t
+    covariances = np.cov(parts, bias=True)
+    alike = covariances[~np.eye(8, dtype=bool)].mean() / parts.shape[1]
     assert drawn.mean() == pytest.approx(table["x"].mean(), abs=0.005)
-    assert drawn.var() == pytest.approx(between + within + repeated, rel=0.05)
+    assert drawn.var() == pytest.approx(between + alike, rel=0.05)
 
 
 def test_what_all_trainings_share_does_not_average_out():

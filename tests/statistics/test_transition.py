@@ -126,10 +126,11 @@ def recovery_rates(gap_by_run, sequences=50, base=0.1):
 
 
 def test_a_transition_varies_with_its_trainings():
-    rates = recovery_rates({(10, 1): 0.9, (1000, 1): 0.1, (1000, 2): 0.2, (1000, 3): 0.0})
+    rates = recovery_rates({(10, 1): 0.9, (1000, 1): 0.1, (1000, 2): 0.15, (1000, 3): 0.05})
     row = transition.transition_intervals(rates, draws=400).iloc[0]
-    at = [10 * 100 ** (0.6 / (0.9 - gap)) for gap in (0.1, 0.0, 0.2)]
-    assert row[["transition_n", "low", "high"]].tolist() == pytest.approx(at, rel=0.02)
+    half = 4.303 * 0.05 / 3**0.5  # Student's t, two degrees of freedom
+    at = [10 * 100 ** (0.6 / (0.9 - gap)) for gap in (0.1, 0.1 - half, 0.1 + half)]
+    assert row[["transition_n", "low", "high"]].tolist() == pytest.approx(at, rel=0.05)
 
 
 def test_training_and_test_recovery_of_one_training_stay_together():

@@ -1,1 +1,1 @@
-"""Statistics of tables: means with intervals, the transition, the claims, a sweep's tables."""
+"""Statistics of tables: intervals, the transition, the claims, a sweep's tables, comparisons."""

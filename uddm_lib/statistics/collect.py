@@ -6,6 +6,7 @@ The runs' tables have a row per sequence or token (:func:`read_runs`). The small
 """
 
 import json
+import math
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -107,17 +108,19 @@ def figure_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
     run = RUN_COLUMNS
     small = {
         "figure1_basins": summarize(
-            tables["basins"], [*run, "denoiser", "set", "share"], "recovered"
+            tables["basins"], [*run, "denoiser", "set", "share"], "recovered", (0, 1)
         ),
         "figure2_recovery": summarize(
-            tables["recovery"], [*run, "denoiser", "set", "t"], "recovered"
+            tables["recovery"], [*run, "denoiser", "set", "t"], "recovered", (0, 1)
         ),
         "figure3_examples": smallest_and_largest_n(first_seeds(tables["examples"])),
         "figure3_token_entropy": histogram(
             smallest_and_largest_n(tables["token_entropy"]), [*run, "set", "outcome"], "entropy"
         ),
         "figure4_sequence_entropy": histogram(of_denoiser(entropy), [*run, "set"], "entropy"),
-        "figure5_entropy": summarize(entropy, [*run, "denoiser", "set"], "per_token"),
+        "figure5_entropy": summarize(
+            entropy, [*run, "denoiser", "set"], "per_token", (0, math.inf)
+        ),
         "perplexity": _perplexities(tables["validation"]),
         "transition": transition_intervals(tables["recovery"]),
     }

@@ -1,5 +1,7 @@
-"""Means with bootstrap intervals, histograms, and tables in a wide form for reading."""
+"""Means with intervals, histograms, and tables in a wide form for reading."""
 
+import functools
+import math
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
@@ -79,7 +81,8 @@ def bootstrap_means(
     at_once = max(1, _VALUES_AT_ONCE // m)
     for start in range(0, draws, at_once):
         rows = min(at_once, draws - start)
-        counts = generator.multinomial(m, np.full(m, 1 / m), size=rows).astype(float)
+        chosen = generator.integers(m, size=(rows, m)) + m * np.arange(rows)[:, None]
+        counts = np.bincount(chosen.ravel(), minlength=rows * m).reshape(rows, m).astype(float)
         with np.errstate(invalid="ignore"):  # a draw of nothing but missing values
             means.append((filled @ counts.T) / (known @ counts.T))
     return np.concatenate(means, axis=1)
@@ -88,10 +91,31 @@ def bootstrap_means(
 def resample_groups(
     means: Float[np.ndarray, "groups draws"], generator: np.random.Generator
 ) -> Float[np.ndarray, " draws"]:
-    """Means over as many groups, drawn with replacement; those of a draw have its columns."""
+    """Draws of the mean over groups, from the means of each over the same resampled columns.
+
+    Two errors are added, each as large as the data say. The columns' is what resampling them moves
+    in all groups alike: the covariance of two groups (Obuchowski and Rockette 1995). The groups'
+    is Student's t with ``groups - 1`` degrees of freedom, times the standard error of their mean,
+    since few groups don't tell their spread. One group has the columns' error alone.
+    """
     groups, draws = means.shape
-    chosen = generator.integers(groups, size=(groups, draws))
-    return np.take_along_axis(means, chosen, axis=0).mean(0)
+    if groups == 1:
+        return means[0]
+    centers = np.nanmean(means, axis=1)
+    means = np.where(np.isnan(means), centers[:, None], means)
+    errors = np.cov(means)
+    alike = (errors.sum() - errors.trace()) / (groups * (groups - 1))
+    # Of the error of the mean, what is not alike is in the spread of the groups already.
+    share = math.sqrt(max(alike, 0) / max(errors.mean(), np.finfo(float).tiny))
+    between = centers.std(ddof=1) / math.sqrt(groups)
+    student = generator.permutation(_student(groups - 1, draws))
+    return centers.mean() + share * (means.mean(0) - centers.mean()) + between * student
+
+
+@functools.cache
+def _student(freedom: int, draws: int) -> Float[np.ndarray, " {draws}"]:
+    """Student's t, a value from each of ``draws`` equally likely ranges: its tails vary little."""
+    return np.sort(np.random.default_rng(0).standard_t(freedom, 101 * draws))[50::101]
 
 
 def bootstrap(
@@ -101,12 +125,12 @@ def bootstrap(
     level: float = 0.95,
     groups: ArrayLike | None = None,
 ) -> tuple[float, float, float]:
-    """The mean of values, and its percentile bootstrap interval over them.
+    """The mean of values, and its interval over them: the percentiles of draws of the mean.
 
-    With groups it draws groups with replacement, and the same sequences in every drawn group: all
-    trainings are measured on the same sequences, whose share in the error does not average out. The
-    mean is then that of the groups' means. Few groups vary less among themselves than groups do:
-    over three an interval covers less than ``level`` says.
+    Sequences are resampled. With groups (trainings) these are the same in all, whose spread counts
+    by Student's t (:func:`resample_groups`). The mean is then that of the groups' means. The
+    interval contains the mean over all trainings and sequences as often as ``level`` says; that of
+    as many other trainings has a wider one, as docs/reproduction.md says.
 
     Args:
         values: one number per sequence, in the same order in every group; NaN (nothing to measure
@@ -144,16 +168,22 @@ def check_bootstrap(draws: int, level: float) -> None:
         )
 
 
-def summarize(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFrame:
-    """Mean and 95 % bootstrap interval of every group, over its trainings and their sequences.
+def summarize(
+    frame: pd.DataFrame,
+    by: Sequence[str],
+    value: str,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> pd.DataFrame:
+    """Mean and 95 % interval of every group, over its trainings and their sequences.
 
-    The bootstrap draws trainings and sequences, as :func:`bootstrap` says. A table without the
-    column ``seed`` is taken as one training.
+    The interval is that of :func:`bootstrap`. A table without the column ``seed`` is taken as one
+    training.
 
     Args:
         frame: a table with a row per sequence; ``seed`` tells trainings apart.
         by: columns that make the groups, which keep their order of appearance.
         value: the column averaged.
+        bounds: smallest and largest possible mean, where an interval ends.
 
     Returns:
         A table with the columns ``by``, ``mean``, ``low``, ``high``, ``sequences`` and
@@ -170,7 +200,8 @@ def summarize(frame: pd.DataFrame, by: Sequence[str], value: str) -> pd.DataFram
         interval = bootstrap(group[value].to_numpy(), groups=group["seed"].to_numpy())
         group = group[group[value].notna()]
         rows.append((*_key(key), *interval, len(group), group["seed"].nunique(dropna=False)))
-    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "sequences", "seeds"])
+    table = pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "sequences", "seeds"])
+    return table.assign(low=table["low"].clip(*bounds), high=table["high"].clip(*bounds))
 
 
 def first_seeds(frame: pd.DataFrame) -> pd.DataFrame:

@@ -75,11 +75,12 @@ def transition_intervals(
     seed: int = 0,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """The transition at every t, with its percentile bootstrap interval.
+    """The transition at every t, with its interval over trainings and sequences.
 
-    At each n the gap is the mean over trainings. A draw chooses trainings with replacement, and
-    the same sequences for all; training and test recovery come from the same trainings. A training
-    without a corrupted token in one of the two sets is left out: it has no gap.
+    At each n the gap is the mean over trainings, drawn as
+    :func:`uddm_lib.statistics.summary.bootstrap` draws it; every set of draws has its transition.
+    Training and test recovery come from the same trainings. A training without a corrupted token
+    in one of the two sets is left out: it has no gap.
 
     Args:
         recovery: recovery rates of the runs, a row per sequence

@@ -27,6 +27,11 @@ def profile_file(profile: str) -> str:
     return f"{PROFILES}/{profile}.yaml"
 
 
+def derived_profile(profile: str) -> str:
+    """The YAML file of a ``profile`` that the command ``reproduce`` made, among its results."""
+    return f"{results_folder(profile)}/profile.yaml"
+
+
 def profile_names(root: Path) -> list[str]:
     """The profiles of the checkout ``root``."""
     files = (root / PROFILES).glob("*.yaml")

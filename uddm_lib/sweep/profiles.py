@@ -31,6 +31,8 @@ def read_profile(profile: str, root: Path) -> dict[str, Any]:
         ) from None
 
     path = root / paths.profile_file(profile)
+    if (derived := root / paths.derived_profile(profile)).is_file() and not path.is_file():
+        path = derived
     if not path.is_file():
         raise ProfileError(
             f"no profile {profile!r} ({paths.profile_file(profile)}); "

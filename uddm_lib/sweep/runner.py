@@ -45,6 +45,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,  # an option of Snakemake is no abbreviation of ours
     )
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a sweep, those on a cluster too, to ``parser``."""
     parser.add_argument("profile", metavar="PROFILE", help="name of a YAML file in runs/")
     parser.add_argument("--cores", type=int, default=2, help="processor cores to use; default: 2")
     parser.add_argument(
@@ -62,7 +68,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--again", action="store_true", help="delete those results, and make them again"
     )
     cluster.add_options(parser)
-    parser.set_defaults(run=run, takes_further_options=True)
+    parser.set_defaults(takes_further_options=True)
 
 
 def run(options: argparse.Namespace) -> int:
