@@ -17,6 +17,6 @@ verdict is about that training.
 """
 
 from uddm_lib.statistics.claims.evaluation import CLAIMS, evaluate, require
-from uddm_lib.statistics.claims.report import counts, markdown
+from uddm_lib.statistics.claims.report import VERDICTS, counts, folded, markdown
 
-__all__ = ["CLAIMS", "counts", "evaluate", "markdown", "require"]
+__all__ = ["CLAIMS", "VERDICTS", "counts", "evaluate", "folded", "markdown", "require"]

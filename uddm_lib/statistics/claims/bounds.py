@@ -60,10 +60,12 @@ class Statistic:
             return f"> {self.low:g}"
         if np.isinf(self.low):
             return f"< {self.high:g}"
-        return f"{self.low:g} to {self.high:g}"
+        return f"from {self.low:g} to {self.high:g}"
 
     def verdict(self, low: float, high: float) -> str:
         """The rule: an interval from ``low`` to ``high`` against the range."""
+        largest = np.finfo(float).max  # a transition beyond the grid is infinite, and allowed
+        low, high = np.clip([low, high], -largest, largest)
         if self.low < low and high < self.high:
             return "holds"
         if high <= self.low or low >= self.high:

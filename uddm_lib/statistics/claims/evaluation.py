@@ -1,6 +1,6 @@
 """Holding a sweep against the paper's claims."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,21 +23,24 @@ _NEEDED = {  # besides corpus, size, n and seed
     "sequence_entropy": ["denoiser", "set", "sequence", "entropy", "tokens", "overlap"],
     "validation": ["nelbo"],
 }
-_COLUMNS = ["corpus", "size", "name", "claim", "source", "statistic", "unit", "bound"]
-_COLUMNS += ["measured", "low", "high", "verdict", "reason"]
+_COLUMNS = ["corpus", "size", "name", "claim", "source", "statistic", "part"]
+_COLUMNS += ["unit", "bound", "measured", "low", "high", "verdict", "reason"]
 
 
-def evaluate(tables: Mapping[str, pd.DataFrame], draws: int = 1000) -> pd.DataFrame:
-    """Hold a sweep against every claim.
+def evaluate(
+    tables: Mapping[str, pd.DataFrame], draws: int = 1000, claims: Sequence[Claim] = CLAIMS
+) -> pd.DataFrame:
+    """Hold a sweep against the claims.
 
     Args:
         tables: the tables of :func:`uddm_lib.statistics.collect.read_runs`.
         draws: number of bootstrap resamples, at least 1.
+        claims: those of ``CLAIMS`` that are evaluated.
 
     Returns:
         A table with a row for every value that a claim is about: ``corpus, size, name, claim,
-        source, statistic, unit, bound, measured, low, high, verdict, reason``. The reason tells
-        why a claim was not tested.
+        source, statistic, part, unit, bound, measured, low, high, verdict, reason``. The part
+        is the time, set or process; the reason tells why a claim was not tested.
 
     Raises:
         ValueError: if a table lacks a column, or ``draws`` is out of range.
@@ -54,7 +57,7 @@ def evaluate(tables: Mapping[str, pd.DataFrame], draws: int = 1000) -> pd.DataFr
         for size in sizes:
             of_size = {name: _where(of_corpus[name], "size", size) for name in _NEEDED}
             model = Model(of_size, resamples, smaller)
-            for claim in CLAIMS:
+            for claim in claims:
                 if smaller or len(sizes) == 1 or not claim.of_sizes:
                     labels = {"corpus": corpus, "size": size}
                     rows += [{**labels, **row} for row in _rows(claim, model)]
@@ -71,11 +74,13 @@ def require(table: pd.DataFrame, names: Iterable[str]) -> None:
 
     Raises:
         ValueError: if there is no claim of a name.
-        AssertionError: naming the claims that do not hold.
+        AssertionError: naming the claims that do not hold, or were not evaluated.
     """
     known = [claim.name for claim in CLAIMS]
     if unknown := sorted(set(names) - set(known)):
         raise ValueError(f"unknown claims {', '.join(unknown)}; allowed: {', '.join(known)}")
+    if missing := sorted(set(names) - set(table["name"])):
+        raise AssertionError(f"not evaluated: {', '.join(missing)}")
     failed = table[table["name"].isin(list(names)) & (table["verdict"] != "holds")]
     if len(failed):
         columns = ["corpus", "size", "claim", "bound", "measured", "verdict"]
@@ -92,8 +97,7 @@ def _rows(claim: Claim, model: Model) -> Iterator[dict[str, object]]:
             measured = {"": reason}
         parts = measured if isinstance(measured, dict) else {"": measured}
         for label, values in parts.items():
-            words = f"{statistic.words}, {label}" if label else statistic.words
-            yield {**about, "statistic": words, **_decided(statistic, values)}
+            yield {**about, "part": label, **_decided(statistic, values)}
 
 
 def _decided(statistic: Statistic, values: Draws | NotTested) -> dict[str, object]:

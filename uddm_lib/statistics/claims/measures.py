@@ -15,6 +15,7 @@ __all__ = ["Model"]
 LOW_ENTROPY = 0.1  # nats; a token below it is sure
 ONE_T = 0.1  # the time of claims that are made at one t, and the share of the greedy process
 LARGEST_T = 0.5  # of claims that are made at every t: at t = 1 nothing of the original is left
+FEW = 20  # tokens or copies: resamples of fewer say nothing about others
 THRESHOLD = 0.3  # share of corrupted tokens; where the gap falls below it lies the transition
 
 
@@ -45,7 +46,7 @@ class Model:
 
     @cached_property
     def all_n(self) -> list[int]:
-        found = sorted(self.tables["recovery"]["n"].unique())
+        found = sorted(self.tables["recovery"]["n"].unique().tolist())
         if len(found) < 2:
             raise NotTested("the sweep has one n")
         return found
@@ -67,13 +68,13 @@ class Model:
     @cached_property
     def times(self) -> list[float]:
         """Diffusion times of the claims that are made at every t."""
-        times = self.tables["recovery"]["t"].unique()
+        times = self.tables["recovery"]["t"].unique().tolist()
         return sorted(t for t in times if t <= LARGEST_T)
 
     @cached_property
     def shares(self) -> list[float]:
         """Shares of corrupted tokens of the greedy process."""
-        return sorted(self.tables["basins"]["share"].unique())
+        return sorted(self.tables["basins"]["share"].unique().tolist())
 
     def stochastic(self, n: int, name: str, t: float = ONE_T, column: str = "recovered") -> Draws:
         """A rate of the stochastic process, from time ``t``."""
@@ -111,16 +112,15 @@ class Model:
         rows = self._tokens(n, name)
         if outcome:
             rows = rows[rows["outcome"] == outcome]
-        if rows.empty:
-            raise NotTested(f"no corrupted token is {outcome}")
+        _check_enough(len(rows), f"corrupted tokens {outcome}")
         return self.resamples.mean(rows.assign(sure=rows["entropy"] < LOW_ENTROPY), "sure")
 
     def token_auc(self, n: int, name: str) -> Draws:
         """Probability that a failed token has a larger entropy than a recovered one."""
         rows = self._tokens(n, name)
         failed = rows["outcome"] == "failed"
-        if failed.all() or not failed.any():
-            raise NotTested(f"{'all' if failed.any() else 'none'} of the corrupted tokens failed")
+        _check_enough(int(failed.sum()), "corrupted tokens failed")
+        _check_enough(int((~failed).sum()), "corrupted tokens recovered")
         return self.resamples.auc(rows, "entropy", failed)
 
     def entropy(self, n: int, name: str) -> Draws:
@@ -150,8 +150,8 @@ class Model:
         """Probability that a copy has a smaller entropy than another generated sequence."""
         rows = self._sequences("generated")
         copy = rows["overlap"] == 1
-        if copy.all() or not copy.any():
-            raise NotTested(f"{'all' if copy.any() else 'none'} of the sequences are copies")
+        _check_enough(int(copy.sum()), "generated sequences that are copies")
+        _check_enough(int((~copy).sum()), "generated sequences that are no copies")
         return self.resamples.auc(rows, "entropy", ~copy)
 
     def peak(self) -> Draws:
@@ -187,3 +187,8 @@ class Model:
         if rows.empty:
             raise NotTested(f"the sweep has no {name} sequences")
         return rows.assign(per_token=rows["entropy"] / rows["tokens"])
+
+
+def _check_enough(number: int, what: str) -> None:
+    if number < FEW:
+        raise NotTested(f"fewer than {FEW} {what}")

@@ -2,9 +2,19 @@
 
 import pandas as pd
 
-__all__ = ["counts", "markdown"]
+__all__ = ["VERDICTS", "counts", "folded", "markdown"]
 
 VERDICTS = ["does not hold", "undecided", "holds", "not tested"]  # the first that is there decides
+
+
+def folded(table: pd.DataFrame) -> pd.DataFrame:
+    """A verdict per claim, corpus and model size: ``corpus, size, name, verdict``.
+
+    Args:
+        table: of :func:`uddm_lib.statistics.claims.evaluate`.
+    """
+    groups = table.groupby(["corpus", "size", "name"], sort=False)["verdict"]
+    return groups.agg(_first_verdict).reset_index()
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
@@ -13,8 +23,8 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: of :func:`uddm_lib.statistics.claims.evaluate`.
     """
-    folded = _of_sizes(table)
-    found = folded.groupby(["corpus", "size", "verdict"], sort=False).size().unstack(fill_value=0)
+    by_size = folded(table).groupby(["corpus", "size", "verdict"], sort=False).size()
+    found = by_size.unstack(fill_value=0)
     return found.reindex(columns=VERDICTS, fill_value=0).rename_axis(columns=None)
 
 
@@ -27,7 +37,7 @@ def markdown(table: pd.DataFrame) -> str:
     Args:
         table: of :func:`uddm_lib.statistics.claims.evaluate`.
     """
-    lines = ["| claim | paper | corpus | verdict | decided by |", "|---|---|---|---|---|"]
+    lines = ["| claim | paper | corpus | verdict | measured | bound |", "|---|---|---|---|---|---|"]
     for _, of_claim in table.groupby("name", sort=False):
         first = of_claim.iloc[0]
         begin = f"| {first['claim']} | {first['source']} "
@@ -42,38 +52,34 @@ def _first_verdict(verdicts: pd.Series) -> str:
     return next(verdict for verdict in VERDICTS if (verdicts == verdict).any())
 
 
-def _of_sizes(table: pd.DataFrame) -> pd.DataFrame:
-    """A verdict per claim, corpus and size."""
-    groups = table.groupby(["corpus", "size", "name"], sort=False)["verdict"]
-    return groups.agg(_first_verdict).reset_index()
-
-
 def _verdicts(part: pd.DataFrame) -> str:
     """The verdict of a claim on a corpus, or those of the sizes where they differ."""
-    folded = _of_sizes(part)
-    found = [verdict for verdict in VERDICTS if (folded["verdict"] == verdict).any()]
+    by_size = folded(part)
+    found = [verdict for verdict in VERDICTS if (by_size["verdict"] == verdict).any()]
     if len(found) == 1:
         return f"**{found[0]}**"
-    sizes = folded.groupby("verdict")["size"].agg(", ".join)
+    sizes = by_size.groupby("verdict")["size"].agg(", ".join)
     return "; ".join(f"**{verdict}** ({sizes[verdict]})" for verdict in found)
 
 
 def _decided_by(part: pd.DataFrame) -> str:
-    """The row that decides: its statistic, value, interval and bound."""
+    """What was measured in the row that decides, and its bound, as two cells."""
     rows = part[part["verdict"] == _first_verdict(part["verdict"])]
     if rows["verdict"].iloc[0] == "not tested":
-        return str(rows["reason"].iloc[0])
+        return f"{rows['reason'].iloc[0]} |"
     row = rows.iloc[rows.apply(_margin, axis=1).argmin()]
-    value, low, high = (f"{row[name]:.2f}" for name in ("measured", "low", "high"))
-    size = f"{row['size']}, " if part["size"].nunique() > 1 else ""
-    return f"{size}{row['statistic']}: {value} [{low}, {high}], bound {row['bound']} {row['unit']}"
+    value, low, high = (f"{round(row[name], 2) + 0:.2f}" for name in ("measured", "low", "high"))
+    where = [row["size"]] if part["size"].nunique() > 1 else []
+    where += [row["part"]] if row["part"] else []
+    note = f" ({', '.join(where)})" if where else ""
+    return f"{value} [{low}, {high}]{note} | {row['unit']} {row['bound']}"
 
 
 def _margin(row: pd.Series) -> float:
     """How far a value lies inside of its range; negative outside."""
-    first, last = row["bound"].split()[0], float(row["bound"].split()[-1])
-    if first == ">":
-        return row["measured"] - last
-    if first == "<":
-        return last - row["measured"]
-    return min(row["measured"] - float(first), last - row["measured"])
+    words, measured = row["bound"].split(), float(row["measured"])
+    if words[0] == ">":
+        return measured - float(words[1])
+    if words[0] == "<":
+        return float(words[1]) - measured
+    return min(measured - float(words[1]), float(words[3]) - measured)

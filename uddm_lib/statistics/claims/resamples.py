@@ -33,7 +33,7 @@ class Resamples:
         self._kept: dict[str, Float[np.ndarray, "draws units"]] = {}
 
     def mean(self, rows: pd.DataFrame, column: str) -> Draws:
-        """Mean of a column; rows without a value are left out.
+        """Mean of a column over the rows of one point and one set; NaN is left out.
 
         Raises:
             NotTested: if no row has a value.
@@ -41,8 +41,13 @@ class Resamples:
         rows = rows[rows[column].notna()]
         if rows.empty:
             raise NotTested(f"nothing has a value of {column!r}")
-        values = rows[column].to_numpy(float)
-        return self._over(rows, lambda weights: weights @ values / weights.sum(1))
+        (trainings, _, training), (sequences, _, sequence) = self._factors(rows)
+        table = np.zeros((2, trainings.shape[1], sequences.shape[1]))  # sums and numbers of values
+        np.add.at(table[0], (training, sequence), rows[column].to_numpy(float))
+        np.add.at(table[1], (training, sequence), 1)
+        total, count = ((trainings * (sequences @ part.T)).sum(1) for part in table)
+        with np.errstate(invalid="ignore"):  # NaN: a draw without a value
+            return total / count
 
     def auc(self, rows: pd.DataFrame, column: str, positive: ArrayLike) -> Draws:
         """Probability that a positive row has the larger value; equal values count half."""
@@ -94,7 +99,7 @@ class Resamples:
         rows: pd.DataFrame,
         statistic: Callable[[Float[np.ndarray, "part rows"]], Float[np.ndarray, " part"]],
     ) -> Draws:
-        """A statistic of weighted rows: all alike first, then in every draw."""
+        """A statistic of weighted rows, at first of all alike."""
         at_once = max(1, _VALUES_AT_ONCE // len(rows))
         factors = self._factors(rows)
         measured = []
@@ -102,7 +107,7 @@ class Resamples:
             weights = np.ones((min(at_once, 1 + self.draws - start), len(rows)))
             for table, places, units in factors:
                 weights[:, places] *= table[start : start + at_once, units]
-            with np.errstate(invalid="ignore"):  # NaN: a draw without a row to measure
+            with np.errstate(invalid="ignore"):  # NaN: a draw without one of the groups
                 measured.append(statistic(weights))
         return np.concatenate(measured)
 
@@ -118,7 +123,7 @@ class Resamples:
             factors.append((self._counts(f"{place}", len(trainings)), places, units))
         for name, sequences in rows["sequence"].groupby(rows["set"].to_numpy()):
             places, units = np.flatnonzero(rows["set"] == name), sequences.to_numpy()
-            factors.append((self._counts(f"{name}", units.max() + 1), places, units))
+            factors.append((self._counts(f"{name}", int(units.max()) + 1), places, units))
         return factors
 
     def _counts(self, name: str, units: int) -> Float[np.ndarray, "draws units"]:
