@@ -9,7 +9,7 @@ import pandas as pd
 NS = (8, 64, 512, 4096)
 SIZES = ("small", "large")
 SEEDS = (1, 2, 3)
-SEQUENCES = 60  # of recovery; ten times as many of entropy
+SEQUENCES = 60  # of recovery; five times as many of entropy
 LEVELS = {  # at each n; for both sizes, or for one
     "train": (1.0, 0.7, 0.5, 0.5),
     "train of large": (1.0, 0.95, 0.5, 0.5),
@@ -67,7 +67,7 @@ def _run(level, seed, copies):
         sure = np.arange(SEQUENCES) < round(level(outcome) * SEQUENCES)
         columns = {"set": name, "outcome": outcome, "entropy": np.where(sure, 0.01, 1)}
         yield "token_entropy", SEQUENCES, columns
-    noise = _normal(10 * SEQUENCES)
+    noise = _normal(5 * SEQUENCES)
     for name, label, overlap in (
         ("train", "entropy", np.nan),
         ("generated", "generated", 1.0 if copies else 0.5),

@@ -104,15 +104,15 @@ class Model:
         ends = max(self.smallest, self.smaller.smallest), np.inf
         if larger[0] == smaller[0] and larger[0] in ends:
             raise NotTested("both transitions lie outside of the grid")
-        # No draw without a transition in the grid shows a delay.
-        return np.where(larger == smaller, 1.0, larger / np.where(larger == smaller, 1, smaller))
+        with np.errstate(invalid="ignore"):  # both infinite: that draw shows no delay
+            return np.where(larger == smaller, 1.0, larger / smaller)
 
     def sure(self, n: int, name: str, outcome: str | None = None) -> Draws:
         """Share of corrupted tokens with a low entropy, of those recovered, failed, or all."""
         rows = self._tokens(n, name)
         if outcome:
             rows = rows[rows["outcome"] == outcome]
-        _check_enough(len(rows), f"corrupted tokens {outcome}")
+        _check_enough(len(rows), f"corrupted tokens {outcome or 'in all'}")
         return self.resamples.mean(rows.assign(sure=rows["entropy"] < LOW_ENTROPY), "sure")
 
     def token_auc(self, n: int, name: str) -> Draws:
