@@ -19,7 +19,7 @@ data         corpora, tokenizers, token blocks, nested subsets
 checkpoints  models and training states on disk; the authors' released files
 training     the training loop: resumable, on any number of processes
 experiments  runs: made from parameters, trained, read back
-statistics   bootstrap intervals, the transition, the claims
+statistics   bootstrap intervals, the transition, a verdict on every claim
 figures      one function per figure, from tables only
 theory       binary associative memories; what can be enumerated, integrated or sampled
 sweep        profiles, their execution on one machine or on a cluster, what they cost
