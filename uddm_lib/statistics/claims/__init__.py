@@ -7,7 +7,8 @@ trainings and sequences.
 - ``holds``: the whole interval lies inside the range.
 - ``does not hold``: the whole interval lies outside of it.
 - ``undecided``: the interval contains an end of the range.
-- ``not tested``: the sweep does not hold what the claim is about; the reason is given.
+- ``not tested``: the sweep does not hold what the claim is about, or fewer than 20 tokens or copies
+  of it; the reason is given.
 
 A claim about several values (times, sets, sizes) holds if it holds for all that are tested, and
 does not hold if it fails for one. Claims at one t take t = 0.1 and, for the greedy process, a share
