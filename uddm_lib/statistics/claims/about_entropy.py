@@ -158,7 +158,7 @@ SEQUENCES = (
             0,
             "nats per token",
             "generated minus training entropy, less that of the next smaller model",
-            lambda m: m.entropy_gap(m.largest) - m.smaller.entropy_gap(m.smaller.largest),
+            lambda m: m.step(Model.entropy_gap),
         ),
         of_sizes=True,
     ),
@@ -172,7 +172,7 @@ SEQUENCES = (
             "mean entropy, less that of the next smaller model",
             lambda m: each(
                 TRAIN_GENERATED,
-                lambda s: m.entropy(m.largest, s) - m.smaller.entropy(m.smaller.largest, s),
+                lambda s: m.step(lambda model, n: model.entropy(n, s)),
             ),
         ),
         of_sizes=True,

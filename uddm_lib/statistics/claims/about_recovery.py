@@ -50,8 +50,8 @@ RECOVERY = (
             "share",
             "change of train recovery from the smallest to the largest n",
             lambda m: {
-                "t = 0.1": m.stochastic(m.largest, "train") - m.stochastic(m.smallest, "train"),
-                "greedy": m.basin(m.largest, "train") - m.basin(m.smallest, "train"),
+                "t = 0.1": m.change(lambda n: m.stochastic(n, "train")),
+                "greedy": m.change(lambda n: m.basin(n, "train")),
             },
         ),
     ),
@@ -64,8 +64,8 @@ RECOVERY = (
             "share",
             "change of test recovery from the smallest to the largest n",
             lambda m: {
-                "t = 0.1": m.stochastic(m.largest, "test") - m.stochastic(m.smallest, "test"),
-                "greedy": m.basin(m.largest, "test") - m.basin(m.smallest, "test"),
+                "t = 0.1": m.change(lambda n: m.stochastic(n, "test")),
+                "greedy": m.change(lambda n: m.basin(n, "test")),
             },
         ),
     ),

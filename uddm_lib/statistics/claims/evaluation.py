@@ -97,11 +97,16 @@ def _rows(claim: Claim, model: Model) -> Iterator[dict[str, object]]:
             measured = {"": reason}
         parts = measured if isinstance(measured, dict) else {"": measured}
         for label, values in parts.items():
-            yield {**about, "part": label, **_decided(statistic, values)}
+            yield {**about, "part": label, **_decided(statistic, values, model)}
 
 
-def _decided(statistic: Statistic, values: Draws | NotTested) -> dict[str, object]:
+def _decided(statistic: Statistic, values: Draws | NotTested, model: Model) -> dict[str, object]:
     """What was measured, its interval and the verdict."""
+    if not isinstance(values, NotTested) and values.ndim == 2:
+        try:
+            values = model.resamples.combined(values, model.size)
+        except NotTested as reason:
+            values = reason
     if isinstance(values, NotTested):
         return {"verdict": "not tested", "reason": str(values)}
     # "nearest" keeps an infinite neighbor from making a quantile NaN.

@@ -22,8 +22,9 @@ THRESHOLD = 0.3  # share of corrupted tokens; where the gap falls below it lies 
 class Model:
     """One model size on one corpus: all its n and trainings.
 
-    The methods return a measured value followed by its resamples (:class:`Resamples`). They raise
-    :class:`NotTested` if the sweep does not hold what is asked for.
+    The methods return a measured value followed by its resamples (:class:`Resamples`): what is
+    measured at one n has a row per training. They raise :class:`NotTested` if the sweep does not
+    hold what is asked for.
 
     Args:
         tables: tables of :func:`uddm_lib.statistics.collect.read_runs`, of this size and corpus.
@@ -42,6 +43,7 @@ class Model:
             for name, table in tables.items()
         }
         self.resamples = resamples
+        self.size = str(tables["recovery"]["size"].iloc[0])
         self._smaller = smaller
 
     @cached_property
@@ -76,6 +78,20 @@ class Model:
         """Shares of corrupted tokens of the greedy process."""
         return sorted(self.tables["basins"]["share"].unique().tolist())
 
+    def at(self, n: int, measure: Callable[[int], Draws]) -> Draws:
+        """What is measured at n, over all trainings."""
+        return self.resamples.combined(measure(n), f"{self.size} {n}")
+
+    def change(self, measure: Callable[[int], Draws]) -> Draws:
+        """What is measured at the largest n minus that at the smallest."""
+        return self.at(self.largest, measure) - self.at(self.smallest, measure)
+
+    def step(self, measure: Callable[["Model", int], Draws]) -> Draws:
+        """What is measured at the largest n minus that of the next smaller model."""
+        own = self.at(self.largest, lambda n: measure(self, n))
+        other = self.smaller
+        return own - other.at(other.largest, lambda n: measure(other, n))
+
     def stochastic(self, n: int, name: str, t: float = ONE_T, column: str = "recovered") -> Draws:
         """A rate of the stochastic process, from time ``t``."""
         return self._rate("recovery", n, name, "t", t, column)
@@ -95,7 +111,7 @@ class Model:
     def transition(self, t: float) -> Draws:
         """The n at which the gap falls below ``THRESHOLD``; infinite if it never does."""
         n = np.array(self.all_n, dtype=float)
-        gaps = np.array([self.gap(n, t) for n in self.all_n]).T
+        gaps = np.array([self.at(n, lambda n: self.gap(n, t)) for n in self.all_n]).T
         return np.array([crossing(n, gap, THRESHOLD) for gap in gaps])
 
     def delay(self, t: float) -> Draws:
@@ -138,7 +154,7 @@ class Model:
 
     def widest(self) -> int:
         """The n in between at which the entropy gap is largest."""
-        return max(self.in_between(), key=lambda n: self.entropy_gap(n)[0])
+        return max(self.in_between(), key=lambda n: self.at(n, self.entropy_gap)[0])
 
     def in_between(self) -> list[int]:
         """All n but the smallest and the largest."""
@@ -159,14 +175,17 @@ class Model:
         table = self.tables["validation"].assign(set="validation", sequence=0)
         if table.groupby("n")["seed"].nunique().min() < 2:
             raise NotTested("one training a point gives no interval of the perplexity")
-        nelbo = {n: self.resamples.mean(table[table["n"] == n], "nelbo") for n in self.all_n}
+        nelbo = {
+            n: self.at(n, lambda n: self.resamples.mean(table[table["n"] == n], "nelbo"))
+            for n in self.all_n
+        }
         inner = np.max([nelbo[n] for n in self.in_between()], axis=0)
         return inner - np.maximum(nelbo[self.smallest], nelbo[self.largest])
 
     def slope(self, measure: Callable[[int], Draws]) -> Draws:
         """Change of what is measured at n per doubling of n, over the last two n."""
         before, last = self.all_n[-2:]
-        return (measure(last) - measure(before)) / np.log2(last / before)
+        return (self.at(last, measure) - self.at(before, measure)) / np.log2(last / before)
 
     def _rate(self, table: str, n: int, name: str, level: str, value: float, column: str) -> Draws:
         rows = self.tables[table]

@@ -7,9 +7,12 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from numpy.typing import ArrayLike
 
+from uddm_lib.statistics.summary import resample_groups
+
 __all__ = ["Draws", "NotTested", "Resamples"]
 
-Draws = Float[np.ndarray, " draws"]  # what was measured, then its resamples
+# What was measured, then its resamples: in each training, or over all.
+Draws = Float[np.ndarray, "..."]
 _VALUES_AT_ONCE = 2**22  # weights in one array: tens of MB, however many rows there are
 
 
@@ -18,11 +21,11 @@ class NotTested(Exception):
 
 
 class Resamples:
-    """The crossed bootstrap of :mod:`uddm_lib.statistics.summary`, as weights of rows.
+    """The bootstrap of :mod:`uddm_lib.statistics.summary`, for statistics of weighted rows.
 
-    A draw takes the trainings of a point with replacement, and the same sequences for all of
-    them. It depends on the names of the point and the set alone, so that differences between sets,
-    levels and sizes are paired: they come from the same trainings and sequences.
+    Sequences are drawn with replacement, the same for all trainings: a draw depends on the name of
+    the set alone. A statistic has a row per training, so that differences at a point come from the
+    same trainings and sequences. :meth:`combined` then adds the spread between trainings.
 
     Args:
         draws: number of resamples.
@@ -30,10 +33,10 @@ class Resamples:
 
     def __init__(self, draws: int = 1000) -> None:
         self.draws = draws
-        self._kept: dict[str, Float[np.ndarray, "draws units"]] = {}
+        self._kept: dict[str, Float[np.ndarray, "draws sequences"]] = {}
 
     def mean(self, rows: pd.DataFrame, column: str) -> Draws:
-        """Mean of a column over the rows of one point and one set; NaN is left out.
+        """Mean of a column over the rows of one point and one set, a row per training.
 
         Raises:
             NotTested: if no row has a value.
@@ -41,13 +44,13 @@ class Resamples:
         rows = rows[rows[column].notna()]
         if rows.empty:
             raise NotTested(f"nothing has a value of {column!r}")
-        (trainings, _, training), (sequences, _, sequence) = self._factors(rows)
-        table = np.zeros((2, trainings.shape[1], sequences.shape[1]))  # sums and numbers of values
+        _, training = np.unique(rows["seed"].to_numpy(), return_inverse=True)
+        sequence, counts = self._drawn(rows)
+        table = np.zeros((2, training.max() + 1, counts.shape[1]))  # sums and numbers of values
         np.add.at(table[0], (training, sequence), rows[column].to_numpy(float))
         np.add.at(table[1], (training, sequence), 1)
-        total, count = ((trainings * (sequences @ part.T)).sum(1) for part in table)
         with np.errstate(invalid="ignore"):  # NaN: a draw without a value
-            return total / count
+            return (table[0] @ counts.T) / (table[1] @ counts.T)
 
     def auc(self, rows: pd.DataFrame, column: str, positive: ArrayLike) -> Draws:
         """Probability that a positive row has the larger value; equal values count half."""
@@ -75,9 +78,20 @@ class Resamples:
             return 1 - abs(shares[0] - shares[1]).max(1)
 
         found = self._of_two_groups(rows, column, positive, measure)
-        bias = np.nanmean(found[1:]) - found[0]
-        found -= np.append(bias, np.full(self.draws, 2 * bias))
-        return found.clip(0, 1)
+        bias = np.nanmean(found[:, 1:], axis=1, keepdims=True) - found[:, :1]
+        return found - bias * np.append(1, np.full(self.draws, 2))
+
+    def combined(self, found: Draws, name: str) -> Draws:
+        """Over all trainings; ``name`` is that of their point, with draws of its own.
+
+        Raises:
+            NotTested: if no training has a value.
+        """
+        found = found[~np.isnan(found[:, 0])]
+        if not len(found):
+            raise NotTested("no training has a value")
+        generator = np.random.default_rng(list(name.encode()))
+        return np.append(found[:, 0].mean(), resample_groups(found[:, 1:], generator))
 
     def _of_two_groups(
         self,
@@ -87,55 +101,47 @@ class Resamples:
         measure: Callable[..., Float[np.ndarray, " part"]],
     ) -> Draws:
         """A statistic of the weights of positive and of other rows, at each value in order."""
-        yes: Bool[np.ndarray, " rows"] = np.asarray(positive, dtype=bool)
-        values = rows[column].to_numpy(float)
-        order = np.argsort(values, kind="stable")
-        rows, yes = rows.iloc[order], yes[order]
-        starts = np.unique(values[order], return_index=True)[1]
+        chosen: Bool[np.ndarray, " rows"] = np.asarray(positive, dtype=bool)
+        found = []
+        for seed in rows["seed"].unique():
+            own = (rows["seed"] == seed).to_numpy()
+            found.append(self._of_one_training(rows[own], column, chosen[own], measure))
+        return np.stack(found)
 
-        def of_weights(weights: Float[np.ndarray, "part rows"]) -> Float[np.ndarray, " part"]:
-            groups = [np.add.reduceat(weights * chosen, starts, axis=1) for chosen in (yes, ~yes)]
-            return measure(*groups)
-
-        return self._over(rows, of_weights)
-
-    def _over(
+    def _of_one_training(
         self,
         rows: pd.DataFrame,
-        statistic: Callable[[Float[np.ndarray, "part rows"]], Float[np.ndarray, " part"]],
-    ) -> Draws:
-        """A statistic of weighted rows, at first of all alike."""
-        at_once = max(1, _VALUES_AT_ONCE // len(rows))
-        factors = self._factors(rows)
-        measured = []
+        column: str,
+        positive: Bool[np.ndarray, " rows"],
+        measure: Callable[..., Float[np.ndarray, " part"]],
+    ) -> Float[np.ndarray, " draws"]:
+        values = rows[column].to_numpy(float)
+        order = np.argsort(values, kind="stable")
+        rows, positive = rows.iloc[order], positive[order]
+        starts = np.unique(values[order], return_index=True)[1]
+        drawn = [
+            (np.flatnonzero(rows["set"] == name), *self._drawn(part))
+            for name, part in rows.groupby("set", sort=False)
+        ]
+        at_once, measured = max(1, _VALUES_AT_ONCE // len(rows)), []
         for start in range(0, 1 + self.draws, at_once):
             weights = np.ones((min(at_once, 1 + self.draws - start), len(rows)))
-            for table, places, units in factors:
-                weights[:, places] *= table[start : start + at_once, units]
+            for places, sequence, counts in drawn:
+                weights[:, places] = counts[start : start + at_once, sequence]
+            groups = [
+                np.add.reduceat(weights * group, starts, axis=1) for group in (positive, ~positive)
+            ]
             with np.errstate(invalid="ignore"):  # NaN: a draw without one of the groups
-                measured.append(statistic(weights))
+                measured.append(measure(*groups))
         return np.concatenate(measured)
 
-    def _factors(
-        self, rows: pd.DataFrame
-    ) -> list[tuple[Float[np.ndarray, "draws units"], np.ndarray, np.ndarray]]:
-        """Weights by draw and unit, with the places of rows and the unit of each."""
-        factors = []
-        names = rows["size"].astype(str) + " " + rows["n"].astype(str)
-        for place, seeds in rows["seed"].groupby(names.to_numpy()):
-            trainings, units = np.unique(seeds.to_numpy(), return_inverse=True)
-            places = np.flatnonzero(names == place)
-            factors.append((self._counts(f"{place}", len(trainings)), places, units))
-        for name, sequences in rows["sequence"].groupby(rows["set"].to_numpy()):
-            places, units = np.flatnonzero(rows["set"] == name), sequences.to_numpy()
-            factors.append((self._counts(f"{name}", int(units.max()) + 1), places, units))
-        return factors
-
-    def _counts(self, name: str, units: int) -> Float[np.ndarray, "draws units"]:
-        """How often every unit is drawn; in the first row, once."""
-        key = f"{name}: {units}"
+    def _drawn(self, rows: pd.DataFrame) -> tuple[np.ndarray, Float[np.ndarray, "draws sequences"]]:
+        """The sequence of each row of one set, and how often each is drawn; at first once."""
+        sequence = rows["sequence"].to_numpy()
+        units = int(sequence.max()) + 1
+        key = f"{rows['set'].iloc[0]}: {units}"
         if key not in self._kept:
             generator = np.random.default_rng(list(key.encode()))
             drawn = generator.multinomial(units, np.full(units, 1 / units), size=self.draws)
             self._kept[key] = np.vstack([np.ones(units), drawn]).astype(np.float32)
-        return self._kept[key]
+        return sequence, self._kept[key]
