@@ -4,8 +4,7 @@ Data flows one way: corpus -> token blocks -> nested subset of n -> training -> 
 denoiser -> probe -> table -> figure. Import what you need by name, for instance
 ``from uddm_lib import diffusion, sampling``:
 
-=============  ==============================================================================
-After ``import uddm_lib``, transformers knows the model: ``AutoModel.from_pretrained`` reads a
+=============  =======================================================================After ``import uddm_lib``, transformers knows the model: ``AutoModel.from_pretrained`` reads a
 saved folder.
 """
 

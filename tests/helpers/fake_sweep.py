@@ -23,8 +23,7 @@ PROFILE = {
             "recovery": {"levels": [0.1]},
         }
     ],
-    "claims": {"markov": {"gap": 0.1}},
-    "assert_claims": True,
+    "assert_claims": ["stored"],
 }
 _PROBE = (
     "from pathlib import Path\n"
@@ -66,10 +65,9 @@ NOTEBOOKS = {  # the first cell of each holds its parameters
         _PROBE.format(["token_entropy.csv", "sequence_entropy.csv", "samples.csv"]),
     ],
     "05_scaling": [
-        "results_folder: str = ''\noutput: str = ''\n"
-        "claims: dict = {}\nassert_claims: bool = False",
+        "results_folder: str = ''\noutput: str = ''\nassert_claims: list[str] = []",
         "from pathlib import Path\nPath(output).mkdir(parents=True, exist_ok=True)\n"
-        "(Path(output) / 'figure1.png').touch()\nprint(claims['markov']['gap'], assert_claims)",
+        "(Path(output) / 'figure1.png').touch()\nprint(assert_claims)",
     ],
 }
 

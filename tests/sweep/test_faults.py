@@ -42,17 +42,7 @@ PROFILE = {
             "entropy": {"sequences": 32, "generated": 32, "steps": 10},
         }
     ],
-    "claims": {
-        "markov": {
-            "t": 0.1,
-            "smallest_train": 0.9,
-            "smallest_test": 0.3,
-            "smallest_entropy": 0.1,
-            "largest_gap": 0.1,
-            "largest_entropy": 0.2,
-        }
-    },
-}  # not asserted at this size
+}
 
 
 @pytest.fixture

@@ -36,8 +36,7 @@ def test_jobs_carry_the_parameters_of_the_profile(checkout):
     assert jobs["runs/tiny/05_scaling.ipynb"].parameters == {
         "results_folder": "runs/tiny",
         "output": "paper_figures/tiny",
-        "claims": {"markov": {"gap": 0.1}},
-        "assert_claims": True,
+        "assert_claims": ["stored"],
     }
 
 

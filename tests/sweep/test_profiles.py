@@ -56,18 +56,18 @@ def test_wrong_fractions_are_refused(checkout, changes, message):
         ("experiments: [", "runs/tiny.yaml is not valid YAML"),
         ("[]", "runs/tiny.yaml must be a mapping with the keys experiments, group"),
         ("", "runs/tiny.yaml must be a mapping"),
-        ("claims: {}", "runs/tiny.yaml has no experiments"),
+        ("group: run", "runs/tiny.yaml has no experiments"),
         ("experiments: []", "experiments must be a list of at least one experiment; got \\[\\]"),
         ("experiments: {}", "experiments must be a list of at least one experiment; got {}"),
         ("experiments: [1]", "experiment 1 must be a mapping with the keys corpus"),
         ("experiments: [{corpus: markov, n: [1]}]", "experiment 1 has no sizes"),
         (
             "experiments: [{corpus: markov, sizes: [pico], n: [1]}]\nclaim: {}",
-            "runs/tiny.yaml: unknown key 'claim'; allowed: experiments, .*, claims",
+            "runs/tiny.yaml: unknown key 'claim'; allowed: experiments, .*, assert_claims",
         ),
         (
             "experiments: [{corpus: markov, sizes: [pico], n: [1]}]\nassert_claims: 1",
-            "assert_claims must be true or false; got 1",
+            "assert_claims must be a list of names of claims that must hold; got 1",
         ),
         (
             "experiments: [{corpus: markov, sizes: [pico], n: [1]}]\ntheory:",

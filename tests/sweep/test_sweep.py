@@ -86,7 +86,7 @@ def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     for link in links:
         assert (folder / link).exists(), link
     scaling = nbformat.read(folder / "05_scaling.ipynb", 4)
-    assert scaling.cells[-1].outputs[0].text == "0.1 True\n"
+    assert scaling.cells[-1].outputs[0].text == "['stored']\n"
 
     text, code = sweep(checkout)
     assert code == 0 and "nothing to do" in text

@@ -255,7 +255,7 @@ def _outcomes(
     )
     table = table[table["outcome"].isin(["recovered", "failed"])].astype({"outcome": str})
     table = table.assign(set=name, t=t, entropy=table["entropy"].round(5))
-    return _labelled(run, table[["set", "t", "outcome", "entropy"]])
+    return _labelled(run, table[["set", "t", "sequence", "outcome", "entropy"]])
 
 
 def _entropies(run: TrainedRun, denoiser: Denoiser, x: Int[Tensor, "B L"]) -> pd.DataFrame:

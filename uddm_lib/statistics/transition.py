@@ -17,7 +17,7 @@ from uddm_lib.statistics.summary import (
     resample_groups,
 )
 
-__all__ = ["at_time", "distances", "gaps", "transition_intervals", "transition_points"]
+__all__ = ["at_time", "crossing", "distances", "gaps", "transition_intervals", "transition_points"]
 
 
 def gaps(recovery: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def transition_points(recovery: pd.DataFrame, t: float, threshold: float = 0.3) 
     for (corpus, size), models in table.groupby(["corpus", "size"], sort=False):
         models = models.sort_values("n")
         n, gap = models["n"].to_numpy(float), models["gap"].to_numpy(float)
-        rows.append((corpus, size, _crossing(n, gap, threshold)))
+        rows.append((corpus, size, crossing(n, gap, threshold)))
     return pd.DataFrame(rows, columns=["corpus", "size", "transition_n"])
 
 
@@ -110,7 +110,7 @@ def transition_intervals(
             continue
         counts = np.array(list(measured), dtype=float)
         columns = np.array(list(measured.values())).T
-        points = [_crossing(counts, column, threshold) for column in columns]
+        points = [crossing(counts, column, threshold) for column in columns]
         # "lower" keeps an infinite neighbor from making a quantile NaN
         low, high = np.quantile(points[1:], [(1 - level) / 2, (1 + level) / 2], method="lower")
         rows.append((corpus, size, t, points[0], low, high))
@@ -190,7 +190,7 @@ def _limit_distances(
     return columns
 
 
-def _crossing(
+def crossing(
     n: Float[np.ndarray, " models"], gap: Float[np.ndarray, " models"], threshold: float
 ) -> float:
     """Where a gap first falls below a threshold, interpolated in log n; else infinite."""

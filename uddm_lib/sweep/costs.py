@@ -42,7 +42,7 @@ _ROW = {  # bytes of a row, measured on profile laptop
     "recovery": 70,
     "basins": 75,
     "sequence_entropy": 48,
-    "token_entropy": 42,
+    "token_entropy": 46,
 }
 _PAGES = 2_000_000  # bytes of a run's three notebooks and their pages, likewise
 _WEIGHT = 4  # bytes: models and states are stored in float32

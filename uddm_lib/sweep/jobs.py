@@ -71,8 +71,7 @@ def jobs_of(profile: str, root: Path | None = None) -> dict[str, Job]:
     closing = {
         "results_folder": folder,
         "output": paths.figures_folder(profile),
-        "claims": content.get("claims", {}),
-        "assert_claims": content.get("assert_claims", False),
+        "assert_claims": content.get("assert_claims", []),
     }
     jobs.append(_job("scaling", folder, content.get("scaling", {}), "scaling", closing))
     return {job.target: _converted(job, profile, root) for job in jobs}

@@ -1,0 +1,85 @@
+"""Verdicts in short: folded over values and sizes, counted, and as Markdown."""
+
+import pandas as pd
+
+__all__ = ["VERDICTS", "counts", "folded", "markdown"]
+
+VERDICTS = ["does not hold", "undecided", "holds", "not tested"]  # the first that is there decides
+
+
+def folded(table: pd.DataFrame) -> pd.DataFrame:
+    """A verdict per claim, corpus and model size: ``corpus, size, name, verdict``.
+
+    Args:
+        table: of :func:`uddm_lib.statistics.claims.evaluate`.
+    """
+    groups = table.groupby(["corpus", "size", "name"], sort=False)["verdict"]
+    return groups.agg(_first_verdict).reset_index()
+
+
+def counts(table: pd.DataFrame) -> pd.DataFrame:
+    """How many claims have each verdict, by corpus and model size.
+
+    Args:
+        table: of :func:`uddm_lib.statistics.claims.evaluate`.
+    """
+    by_size = folded(table).groupby(["corpus", "size", "verdict"], sort=False).size()
+    found = by_size.unstack(fill_value=0)
+    return found.reindex(columns=VERDICTS, fill_value=0).rename_axis(columns=None)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The verdicts as a Markdown table: a row per claim and corpus.
+
+    What was measured is given for the value that decides: of those with the verdict, the one
+    nearest to its bound or farthest outside.
+
+    Args:
+        table: of :func:`uddm_lib.statistics.claims.evaluate`.
+    """
+    lines = ["| claim | paper | corpus | verdict | measured | bound |", "|---|---|---|---|---|---|"]
+    for _, of_claim in table.groupby("name", sort=False):
+        first = of_claim.iloc[0]
+        begin = f"| {first['claim']} | {first['source']} "
+        for corpus, part in of_claim.groupby("corpus", sort=False):
+            lines.append(f"{begin}| {corpus} | {_verdicts(part)} | {_decided_by(part)} |")
+            begin = "| | "
+    return "\n".join(lines)
+
+
+def _first_verdict(verdicts: pd.Series) -> str:
+    """The verdict of several: the first of ``VERDICTS`` that is among them."""
+    return next(verdict for verdict in VERDICTS if (verdicts == verdict).any())
+
+
+def _verdicts(part: pd.DataFrame) -> str:
+    """The verdict of a claim on a corpus, or those of the sizes where they differ."""
+    by_size = folded(part)
+    found = [verdict for verdict in VERDICTS if (by_size["verdict"] == verdict).any()]
+    if len(found) == 1:
+        return f"**{found[0]}**"
+    sizes = by_size.groupby("verdict")["size"].agg(", ".join)
+    return "; ".join(f"**{verdict}** ({sizes[verdict]})" for verdict in found)
+
+
+def _decided_by(part: pd.DataFrame) -> str:
+    """What was measured in the row that decides, and its bound, as two cells."""
+    rows = part[part["verdict"] == _first_verdict(part["verdict"])]
+    if rows["verdict"].iloc[0] == "not tested":
+        return f"{rows['reason'].iloc[0]} |"
+    row = rows.iloc[rows.apply(_margin, axis=1).argmin()]
+    value, low, high = (f"{round(row[name], 2) + 0:.2f}" for name in ("measured", "low", "high"))
+    where = [row["size"]] if part["size"].nunique() > 1 else []
+    where += [row["part"]] if row["part"] else []
+    note = f" ({', '.join(where)})" if where else ""
+    return f"{value} [{low}, {high}]{note} | {row['unit']} {row['bound']}"
+
+
+def _margin(row: pd.Series) -> float:
+    """How far a value lies inside of its range; negative outside."""
+    words, measured = row["bound"].split(), float(row["measured"])
+    if words[0] == ">":
+        return measured - float(words[1])
+    if words[0] == "<":
+        return float(words[1]) - measured
+    return min(measured - float(words[1]), float(words[3]) - measured)
