@@ -12,21 +12,30 @@ training set, and the generalizer, which knows the source (dash-dotted).
 """
 
 from uddm_lib.figures._plotting import STYLE, save
-from uddm_lib.figures.figure1_basins import figure1
-from uddm_lib.figures.figure2_recovery import figure2, recovery_against_time
-from uddm_lib.figures.figure3_examples import figure3, text_examples, token_histograms
-from uddm_lib.figures.figure4_sequence_entropy import figure4
+from uddm_lib.figures.figure1_basins import figure1, figure6_basins
+from uddm_lib.figures.figure2_recovery import figure2, figure2_full, recovery_against_time
+from uddm_lib.figures.figure3_examples import figure3, text_examples
+from uddm_lib.figures.figure4_sequence_entropy import figure4, figure15_sequence_entropy
 from uddm_lib.figures.figure5_entropy import figure5
+from uddm_lib.figures.figure9_stability import figure9_stability
+from uddm_lib.figures.phase_diagram import phase_diagram
+from uddm_lib.figures.token_entropy import figure12_token_entropy, token_histograms
 from uddm_lib.figures.training_curves import perplexity, training_curves
 
 __all__ = [
     "STYLE",
     "figure1",
     "figure2",
+    "figure2_full",
     "figure3",
     "figure4",
     "figure5",
+    "figure6_basins",
+    "figure9_stability",
+    "figure12_token_entropy",
+    "figure15_sequence_entropy",
     "perplexity",
+    "phase_diagram",
     "recovery_against_time",
     "save",
     "text_examples",
