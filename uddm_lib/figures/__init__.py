@@ -5,10 +5,11 @@ those of notebook 1. The tables are those of :mod:`uddm_lib.statistics.collect`.
 
 Every function returns a :class:`matplotlib.figure.Figure` made without pyplot: nothing global
 changes, and a notebook shows it with ``display``. Ordered values (n, t) have the colors of
-viridis, which also reads in gray, and a marker each. Line styles tell the sets apart: training
-solid, test or generated dashed, the control dotted. Where the source is known, thin lines without
-markers show the two exact limits that a trained network lies between: the memorizer of its
-training set, and the generalizer, which knows the source (dash-dotted).
+viridis, which also reads in gray, and a marker each. Model sizes that share a panel have colors of
+their own. A band is over the trainings of a point, and a point trained once has none. Line styles
+tell the sets apart: training solid, test or generated dashed, the control dotted. Where the source
+is known, thin lines without markers show the two exact limits that a trained network lies between:
+the memorizer of its training set, and the generalizer, which knows the source (dash-dotted).
 """
 
 from uddm_lib.figures._plotting import STYLE, save

@@ -36,7 +36,10 @@ _COLUMNS = ["size", "n", "set", "t", "mean", "low", "high", "seeds"]
 
 @styled
 def figure2(
-    recovery: pd.DataFrame, corpus: str, t: float = 0.1, trainings: pd.DataFrame | None = None
+    recovery: pd.DataFrame,
+    corpus: str,
+    t: float | None = None,
+    trainings: pd.DataFrame | None = None,
 ) -> Figure:
     """Stochastic recovery against n at one t, a color per size (paper figure 2).
 
@@ -47,14 +50,16 @@ def figure2(
         recovery: summary with the columns
             ``corpus, size, n, denoiser, set, t, mean, low, high, seeds``.
         corpus: the corpus to draw.
-        t: the diffusion time, one of the table's.
+        t: the diffusion time, one of the table's; by default that nearest to 0.1.
         trainings: means of the single trainings, with the columns ``corpus, size, n, seed, set, t,
             mean``. A corpus with one size shows them as thin lines; more sizes leave no room.
 
     Raises:
         ValueError: if the table has no such corpus, t or column.
     """
-    table = at_time(rows_of_corpus(recovery, corpus, _COLUMNS), t)
+    table = rows_of_corpus(recovery, corpus, _COLUMNS)
+    t = min(unique(table, "t"), key=lambda time: abs(time - 0.1)) if t is None else t
+    table = at_time(table, t)
     networks = of_denoiser(table)
     styles = size_colors(unique(networks, "size"))
     trainings = trainings if len(styles) == 1 else None

@@ -2,6 +2,7 @@
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from uddm_lib.figures._plotting import (
     BLUE,
@@ -45,7 +46,8 @@ def figure4(sequence_entropy: pd.DataFrame, corpus: str, size: str | None = None
     figure, axes = wrapped_panels(len(counts), (2.8, 2.1), labels)
     for axis, n in zip(axes, counts):
         _draw_panel(axis, table[table["n"] == n], ("train", "generated"))
-    _add_key(figure, table, corpus, ("train", "generated"), f"Sequence entropy, {size}")
+    add_legend(figure, _key(table, ("train", "generated")), "right")
+    add_title(figure, f"Sequence entropy, {size}", corpus)
     return figure
 
 
@@ -67,7 +69,8 @@ def figure15_sequence_entropy(sequence_entropy: pd.DataFrame, corpus: str) -> Fi
         row[0].set_ylabel("share")
     for axis in axes[-1]:
         axis.set_xlabel("nats per sequence")
-    _add_key(figure, table, corpus, tuple(_STYLES), "Sequence entropy")
+    add_legend(figure, _key(table, tuple(_STYLES)), "bottom", min(4, 2 * len(sizes)))
+    add_title(figure, "Sequence entropy", corpus)
     return figure
 
 
@@ -83,13 +86,11 @@ def _draw_panel(axis: Axes, rows: pd.DataFrame, sets: tuple[str, ...], prefix: s
     title = f"{prefix}n = {rows['n'].iloc[0]:,}"
     if len(parts["train"]) and len(parts["generated"]):
         title += f": overlap {overlap(parts['train'], parts['generated']):.2f}"
-    axis.set_title(title)
+    axis.set_title(title, loc="left", fontsize=8)
 
 
-def _add_key(
-    figure: Figure, table: pd.DataFrame, corpus: str, sets: tuple[str, ...], title: str
-) -> None:
-    """Add the key of the sets that the table has, and the title."""
+def _key(table: pd.DataFrame, sets: tuple[str, ...]) -> list[Line2D]:
+    """Legend entries of the sets that the table has, and what an overlap is."""
     entries = []
     for name in sets:
         if (table["set"] == name).any():
@@ -97,6 +98,4 @@ def _add_key(
             style = {"linewidth": 6, "alpha": 0.45} if fill else {}
             entries.append(legend_entry(SETS[name][0], color=color, **style))
     note = "overlap of training\nand generated: 1 if alike"
-    entries.append(legend_entry(note, linestyle="none"))
-    add_legend(figure, entries, "right")
-    add_title(figure, title, corpus)
+    return [*entries, legend_entry(note, linestyle="none")]

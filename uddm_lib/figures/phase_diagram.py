@@ -119,6 +119,6 @@ def _draw_transitions(axis: Axes, points: pd.DataFrame) -> None:
 
 def _draw_condensation(axis: Axes, corpus: pd.Series) -> None:
     """Draw the condensation time of n random sequences over the axis's n."""
-    n = np.geomspace(*axis.get_xlim(), 60)
-    times = [condensation_time(n_i, corpus["tokens"], corpus["vocab_size"]) for n_i in n]
-    axis.plot(n, times, **_LINE)
+    counts = sorted({max(1, round(n)) for n in np.geomspace(*axis.get_xlim(), 60)})
+    known = int(corpus["tokens"]), int(corpus["vocab_size"])
+    axis.plot(counts, [condensation_time(n, *known) for n in counts], **_LINE)

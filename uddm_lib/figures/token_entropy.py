@@ -74,7 +74,10 @@ def figure12_token_entropy(
     """
     table = rows_of_corpus(token_entropy, corpus, _COLUMNS)
     sizes = unique(table, "size")
-    ends = {size: table[table["size"] == size]["n"].agg(["min", "max"]).unique() for size in sizes}
+    ends = {
+        size: table[table["size"] == size]["n"].agg(["min", "max"]).unique().tolist()
+        for size in sizes
+    }
     width = 2 * max(map(len, ends.values()))
     figure, axes = panels(len(sizes), width, (2.0, 1.9), sharex="row")
     for row, (size, counts) in zip(axes, ends.items()):
@@ -96,7 +99,7 @@ def draw_token_histograms(
     figure: FigureBase, table: pd.DataFrame, auc: pd.DataFrame | None = None
 ) -> None:
     """Histograms of one size: a row per n, columns train and test."""
-    counts = sorted(table["n"].unique())
+    counts = sorted(table["n"].unique().tolist())
     axes = figure.subplots(len(counts), 2, squeeze=False, sharex=True, sharey="row")
     for row, n in zip(axes, counts):
         for axis, name in zip(row, _SETS):

@@ -44,7 +44,7 @@ def perplexity(
     table = rows_of_corpus(validation, corpus, ["size", "n", "perplexity", "low", "high", "seeds"])
     table = table.rename(columns={"perplexity": "mean"})
     styles = size_colors(unique(table, "size"))
-    figure, axes = panels(1, 1, (3.2, 2.7))
+    figure, axes = panels(1, 1, (2.6, 3.4))
     axis = axes[0, 0]
     for size, (color, marker) in styles.items():
         rows = table[table["size"] == size]
@@ -57,7 +57,7 @@ def perplexity(
     set_log_n_axis(axis, table["n"])
     axis.set_ylabel("validation perplexity\nper token")
     set_plain_log_axis(axis)
-    add_legend(figure, entries, "right")
+    add_legend(figure, entries, "bottom", 2)
     add_title(figure, "Validation perplexity", corpus)
     return figure
 

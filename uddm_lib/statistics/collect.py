@@ -155,17 +155,15 @@ def _rank(run: dict[str, Any]) -> tuple[str, int, int, int]:
 
 
 def _corpora(runs: Iterable[dict[str, Any]], sequence_entropy: pd.DataFrame) -> pd.DataFrame:
-    """What the figures' reference lines need to know of each corpus, from its first run."""
-    tokens = sequence_entropy.groupby("corpus")["tokens"].first()
-    rows: dict[str, tuple[str, int, int, float]] = {}
-    for run in runs:
+    """What the figures' reference lines need to know of each corpus, from one of its runs."""
+    tokens, rows = sequence_entropy.groupby("corpus")["tokens"].first(), []
+    for name, run in {run["corpus"]: run for run in runs}.items():
         entropy = np.nan
-        if run["corpus"] == "markov":
+        if name == "markov":
             chain = markov_chain(run["vocab_size"], seed=run["corpus_seed"])
             entropy = chain_entropy(*chain, run["length"]) / run["length"]
-        name = run["corpus"]
-        rows.setdefault(name, (name, run["vocab_size"], tokens[name], entropy))
-    return pd.DataFrame(rows.values(), columns=["corpus", "vocab_size", "tokens", "entropy"])
+        rows.append((name, run["vocab_size"], tokens[name], entropy))
+    return pd.DataFrame(rows, columns=["corpus", "vocab_size", "tokens", "entropy"])
 
 
 def _trainings(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:

@@ -55,7 +55,7 @@ def token_auc(token_entropy: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A table ``corpus, size, n, set, recovered, failed, auc``: the numbers of tokens, and the
         probability that a failed token has a higher entropy than a recovered one (a tie counts
-        half). It is NaN where there are none of either kind.
+        half). It is NaN where one kind is missing.
 
     Raises:
         ValueError: if a column is missing.
@@ -65,9 +65,9 @@ def token_auc(token_entropy: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, tokens in token_entropy.groupby(by, sort=False):
         failed = tokens["outcome"] == "failed"
-        many, few = int(failed.sum()), int((~failed).sum())
-        above = tokens["entropy"].rank()[failed].sum() - many * (many + 1) / 2
-        rows.append((*key, few, many, above / (many * few) if many * few else np.nan))
+        lost, back = int(failed.sum()), int((~failed).sum())
+        above = tokens["entropy"].rank()[failed].sum() - lost * (lost + 1) / 2
+        rows.append((*key, back, lost, above / (lost * back) if lost * back else np.nan))
     return pd.DataFrame(rows, columns=[*by, "recovered", "failed", "auc"])
 
 
