@@ -274,7 +274,7 @@ def interval_entry(rows: pd.DataFrame, what: str, sequences: bool = True) -> Lin
         sequences: whether the interval is also over sequences.
     """
     few, many = int(rows["seeds"].min()), int(rows["seeds"].max())
-    if many == 1:
+    if many <= 1:
         text = "no bands" if what == "bands" else f"{what}: 95 % over sequences"
         text = f"one training a point,\n{text}"
     else:

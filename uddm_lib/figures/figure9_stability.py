@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from uddm_lib.figures._plotting import Figure, add_title, styled, unique
+from uddm_lib.figures._plotting import Figure, add_title, rows_of_corpus, styled, unique
 from uddm_lib.figures._text_panel import (
     TextPanel,
     Version,
@@ -30,9 +30,9 @@ def figure9_stability(examples: pd.DataFrame, corpus: str, size: str | None = No
     Raises:
         ValueError: if a column, the corpus or the size is missing.
     """
-    processes = [name for name in ("greedy", "stochastic") if (examples["process"] == name).any()]
+    present = set(rows_of_corpus(examples, corpus, ["process"])["process"])
     rows = []
-    for process in processes:
+    for process in [name for name in ("greedy", "stochastic") if name in present]:
         table = all_levels(examples, corpus, process, size)
         table = table[table["set"] == "test"].sort_values("position")
         ends = sorted({table["n"].min(), table["n"].max()})

@@ -106,15 +106,15 @@ def _draw_transitions(axis: Axes, points: pd.DataFrame) -> None:
     """Draw transitions with their intervals, as far as the map reaches."""
     right = axis.get_xlim()[1]
     inside = points[points["transition_n"] < right]
-    inside = inside.assign(high=inside["high"].clip(upper=right))
-    ends = [inside["transition_n"] - inside["low"], inside["high"] - inside["transition_n"]]
+    middle, high = inside["transition_n"], inside["high"].clip(upper=right)
+    ends = [(middle - inside["low"]).clip(lower=0), (high - middle).clip(lower=0)]
     style: dict[str, Any] = {
         "markeredgecolor": "white",
         "markeredgewidth": 0.6,
         "elinewidth": 1.4,
         "capsize": 2,
     }
-    axis.errorbar(inside["transition_n"], inside["t"], xerr=ends, **_POINT, **style)
+    axis.errorbar(middle, inside["t"], xerr=ends, **_POINT, **style)
 
 
 def _draw_condensation(axis: Axes, corpus: pd.Series) -> None:
