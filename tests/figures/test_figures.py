@@ -125,7 +125,9 @@ def test_single_trainings_are_thin_lines_where_one_size_leaves_room(three):
 
     drawn = three["figure2_recovery"], three["figure2_trainings"]
     assert not thin(*drawn)
-    assert len(thin(*(table.query("size == 'pico'") for table in drawn))) == 2 * 3
+    pico = [table.query("size == 'pico'") for table in drawn]
+    assert len(thin(*pico)) == 2 * 3
+    assert not thin(pico[0].assign(seeds=1), pico[1].query("seed == 1"))
 
 
 def test_figure2_full_has_a_panel_per_size_and_train_and_test_per_t(tables):
@@ -246,9 +248,8 @@ def test_text_is_that_of_the_middle_level(tables):
 
 
 def phase(tables, **options):
-    return figures.phase_diagram(
-        tables["figure2_recovery"], tables["transition"], "markov", **options
-    )
+    recovery, points = tables["figure2_recovery"], tables["transition"]
+    return figures.phase_diagram(recovery, points, "markov", **options)
 
 
 def test_phase_diagram_has_a_cell_per_point_the_transitions_and_the_condensation(tables):
@@ -265,6 +266,12 @@ def test_phase_diagram_has_a_cell_per_point_the_transitions_and_the_condensation
     place = line[np.abs(line[:, 0] - 64).argmin()]
     assert place[1] == pytest.approx(condensation.condensation_time(int(place[0]), 16, 32))
     assert "condensation of\nn random sequences" in labels(figure)
+
+
+def test_phase_diagram_has_no_key_of_a_line_beyond_it(tables):
+    low = tables["figure2_recovery"].query("t == 0.1")
+    figure = figures.phase_diagram(low, tables["transition"], "markov", tables["corpora"])
+    assert labels(figure) == ["transition,\n95 % interval"]
 
 
 def test_phase_diagram_needs_no_corpus_nor_transition_nor_grid(tables):

@@ -62,7 +62,8 @@ def figure2(
     table = at_time(table, t)
     networks = of_denoiser(table)
     styles = size_colors(unique(networks, "size"))
-    trainings = trainings if len(styles) == 1 else None
+    if len(styles) > 1 or networks["seeds"].max() <= 1:
+        trainings = None
     figure, axes = panels(1, 1, (2.6, 3.9))
     axis = axes[0, 0]
     for name in ("train", "test"):

@@ -45,7 +45,8 @@ def figure5(
     table = rows_of_corpus(entropy, corpus, ["size", "n", "set", "mean", "low", "high", "seeds"])
     networks, gap = of_denoiser(table), entropy_gap[entropy_gap["corpus"] == corpus]
     styles = size_colors(unique(networks, "size"))
-    trainings = trainings if len(styles) == 1 else None
+    if len(styles) > 1 or networks["seeds"].max() <= 1:
+        trainings = None
     figure, axes = panels(2 if len(gap) else 1, 1, (2.6, 2.5), sharex=True)
     upper, lower = axes[0, 0], axes[-1, 0]
     for size, (color, marker) in styles.items():

@@ -63,16 +63,14 @@ def phase_diagram(
         image = _draw_map(axis, part)
         points = transition[(transition["corpus"] == corpus) & (transition["size"] == size)]
         _draw_transitions(axis, points[points["transition_n"] > part["n"].min()])
-        if known is not None and len(known):
-            _draw_condensation(axis, known.iloc[0])
+        line = known is not None and len(known) > 0 and _draw_condensation(axis, known.iloc[0])
         axis.set_title(size)
     axes[0, 0].set_ylabel("diffusion time t")
     figure.colorbar(image, ax=axes, label="training minus test recovery")
     entries = [legend_entry("transition,\n95 % interval", **_POINT)]
-    if known is not None and len(known):
-        entries.append(
-            legend_entry("condensation of\nn random sequences", **_LINE | {"color": "0.4"})
-        )
+    if line:
+        style = _LINE | {"color": "0.4"}
+        entries.append(legend_entry("condensation of\nn random sequences", **style))
     add_legend(figure, entries, "bottom")
     add_title(figure, "Phase diagram", corpus)
     return figure
@@ -117,8 +115,10 @@ def _draw_transitions(axis: Axes, points: pd.DataFrame) -> None:
     axis.errorbar(middle, inside["t"], xerr=ends, **_POINT, **style)
 
 
-def _draw_condensation(axis: Axes, corpus: pd.Series) -> None:
-    """Draw the condensation time of n random sequences over the axis's n."""
+def _draw_condensation(axis: Axes, corpus: pd.Series) -> bool:
+    """Draw the condensation time of n random sequences; return whether the map reaches it."""
     counts = sorted({max(1, round(n)) for n in np.geomspace(*axis.get_xlim(), 60)})
     known = int(corpus["tokens"]), int(corpus["vocab_size"])
-    axis.plot(counts, [condensation_time(n, *known) for n in counts], **_LINE)
+    times = [condensation_time(n, *known) for n in counts]
+    axis.plot(counts, times, **_LINE)
+    return bool(min(times) < axis.get_ylim()[1])
