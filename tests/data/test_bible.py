@@ -1,12 +1,13 @@
 """The King James Bible, and four more translations."""
 
+import re
 import sys
 
 import pytest
 import torch
 
-from helpers.corpora import has_no_repeats, same_corpus
-from uddm_lib.data import bible, check_blocks, digest, load_corpus
+from helpers.corpora import has_no_repeats, in_text_order, same_corpus
+from uddm_lib.data import bible, check_blocks, digest, load_corpus, subset
 from uddm_lib.data.bible import TRANSLATIONS, verses
 from uddm_lib.data.packing import PackingJob
 
@@ -42,10 +43,27 @@ def test_kjv_blocks(kjv):
 
 def test_kjv_blocks_are_those_of_the_published_results(kjv):
     """Other ones mean other results, and that every kept corpus must be packed anew."""
-    assert [digest(part) for part in (kjv.train, kjv.test)] == [
+    assert [digest(part) for part in (kjv.train, kjv.test, in_text_order(kjv.test))] == [
         "cacd7430e6b7258cb1cadd39d8cbf56ee7750595f9b66c1381e6b99c6d75dc84",
+        "289195fce12662d91a535335c5233d11202d371e666e93cabae4d14c93c9aae6",
         "5a8ea9e435020a226a404efb34729bc72cf1f0c7955780c6bc2988b6e77594e1",
     ]
+
+
+def test_training_and_test_sequences_are_of_the_whole_bible(kjv):
+    """The mean place in the Bible of those that are probed is that of all held-out blocks."""
+    bible_text = "</s>".join(verses(["kjv"])[1])
+
+    def places(blocks):  # a held-out verse's neighbors are in train: its longest part is looked for
+        texts = kjv.tokenizer.batch_decode(blocks[:, 1:-1])
+        parts = [max(re.split("</s>|\ufffd", text), key=len) for text in texts]
+        return torch.tensor([bible_text.index(part) for part in parts]) / len(bible_text)
+
+    everywhere = places(kjv.test)
+    for blocks in (kjv.test, subset(kjv, 512), subset(kjv, "all")):
+        for k in (64, 512):
+            error = everywhere.std() * k**-0.5
+            assert (places(blocks[:k]).mean() - everywhere.mean()).abs() < 3 * error
 
 
 def test_kjv_text(kjv):
@@ -74,7 +92,7 @@ def test_held_out_verses_are_not_in_train(kjv):
         text = kjv.tokenizer.decode(blocks[:, 1:-1].flatten())
         return {verse for verse in text.split("</s>")[1:-1] if len(verse) > 60}
 
-    held_out, learned = verses(kjv.test), verses(kjv.train)
+    held_out, learned = verses(in_text_order(kjv.test)), verses(kjv.train)
     assert len(held_out) > 1_000 and not held_out & learned
 
 
@@ -101,7 +119,7 @@ def test_bible_holds_a_verse_out_in_every_translation(monkeypatch):
     )
     held_out, learned = (
         set(corpus.tokenizer.decode(part[:, 1:-1].flatten()).split("</s>")[1:-1])
-        for part in (corpus.test, corpus.train)
+        for part in (in_text_order(corpus.test), corpus.train)
     )
     number_of, repeated = {}, set()  # some verses stand in the Bible twice
     for number, text in zip(numbers, texts):

@@ -131,3 +131,8 @@ def test_a_run_with_a_given_tokenizer_comes_back_with_it(tiny, text, tmp_path, m
     run = load_run(tmp_path / "run")
     assert torch.equal(run.train, experiment.blocks)
     assert len(run.tokenizer) == experiment.corpus.vocab_size == run.model.vocab_size == 411
+    file = tiny / "tokenizer.json"
+    file.write_text(file.read_text().replace('"world,"', '"word,"'))
+    named = "whose training blocks and test blocks and tokenizer changed since"
+    with pytest.raises(ValueError, match=named):
+        load_run(tmp_path / "run")

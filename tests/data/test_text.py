@@ -1,6 +1,7 @@
 """Text from files: reading, packing, the cache of packed text."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -8,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from helpers.corpora import has_no_repeats, same_corpus
-from uddm_lib.data import load_corpus
+from helpers.corpora import has_no_repeats, in_text_order, same_corpus
+from uddm_lib.data import load_corpus, packing, subset
 from uddm_lib.data.packing import PackingJob
 
 
@@ -38,7 +39,59 @@ def test_text_file(story, tmp_path):
     assert not same_corpus(corpus, other) and len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_cache_of_before_stays_valid(tmp_path):
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory):
+    """A corpus, by seed, whose documents tell their place in the text."""
+    file = tmp_path_factory.mktemp("text") / "numbered.txt"
+    file.write_text("".join(f"Line {i} of many.\n" for i in range(10_000, 18_000)))
+    return {
+        seed: load_corpus(f"text:{file}", length=32, vocab_size=32, seed=seed, cache=False)
+        for seed in (1, 2)
+    }
+
+
+def places(corpus, blocks):
+    """The first number in each block."""
+    texts = corpus.tokenizer.batch_decode(blocks, skip_special_tokens=True)
+    return torch.tensor([int(re.search(r"\d{5}", text)[0]) for text in texts])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_held_out_blocks_are_shuffled_with_the_seed_of_the_corpus(numbered, seed):
+    corpus = numbered[seed]
+    train, test = (places(corpus, blocks) for blocks in (corpus.train, corpus.test))
+    assert torch.equal(train, train.sort().values)
+    assert not torch.equal(test, test.sort().values)
+    assert torch.equal(places(corpus, in_text_order(corpus.test, seed)), test.sort().values)
+    other = in_text_order(corpus.test, 3 - seed)
+    assert not torch.equal(places(corpus, other), test.sort().values)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_the_first_blocks_that_are_probed_are_a_sample(numbered, seed, part):
+    """Their mean place is that of all, within three standard errors of a random choice."""
+    corpus = numbered[seed]
+    blocks = corpus.test if part == "test" else subset(corpus, "all", seed)
+    where = places(corpus, blocks).double()
+    for k in (16, 64):
+        error = where.std() * ((1 - k / len(where)) / k) ** 0.5
+        assert (where[:k].mean() - where.mean()).abs() < 3 * error
+
+
+def test_a_cache_of_another_format_is_left_alone(story, tmp_path, monkeypatch):
+    ask = {"length": 16, "vocab_size": 64, "cache": tmp_path}
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "CACHE_FORMAT", packing.CACHE_FORMAT - 1)
+        load_corpus(f"text:{story}", **ask)
+    (old,) = tmp_path.iterdir()
+    before = old.read_bytes()
+    corpus = load_corpus(f"text:{story}", **ask)
+    assert len(list(tmp_path.iterdir())) == 2 and old.read_bytes() == before
+    assert same_corpus(corpus, load_corpus(f"text:{story}", **ask | {"cache": False}))
+
+
+def test_a_cache_of_this_format_stays_valid(tmp_path):
     """With another key, every corpus that users keep would be packed anew."""
     file = tmp_path / "days.txt"
     file.write_text(
@@ -46,7 +99,7 @@ def test_a_cache_of_before_stays_valid(tmp_path):
     )
     load_corpus(f"text:{file}", length=16, vocab_size=64, cache=tmp_path / "cache")
     assert [file.name for file in (tmp_path / "cache").iterdir()] == [
-        "text-ec0074a3e7fe09d70d106e73e34d6f80.safetensors"
+        "text-b0417624a28c23396ad45edf40b6b319.safetensors"
     ]
 
 
@@ -179,7 +232,7 @@ def test_groups_are_held_out_together():
         ).split("</s>")[1:-1]
         return [int(text.split()[1]) for text in found]
 
-    held_out, learned = verses_of(test), verses_of(train)
+    held_out, learned = verses_of(in_text_order(test)), verses_of(train)
     assert (
         set(held_out).isdisjoint(learned) and 8 <= len(set(held_out)) <= 10 and len(held_out) >= 36
     )

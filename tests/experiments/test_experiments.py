@@ -1,5 +1,6 @@
 import inspect
 import json
+import re
 
 import nbformat
 import pytest
@@ -20,6 +21,7 @@ PARAMETERS = {
     "batch_size": 4,
     "warmup_steps": 0,
 }
+DIGESTS = {"train_sha256", "test_sha256", "tokenizer_sha256"}
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +124,7 @@ def test_small_training_sets_are_repeated_and_the_control_is_noise(folder):
     sets = run.sets(12)
     assert torch.equal(sets["train"], run.train.repeat(3, 1)[:12])
     assert torch.equal(sets["test"], run.test[:12])
+    assert torch.equal(sets["test"], run.sets(24)["test"][:12])
     assert sets["random"].shape == (3, 8) and torch.equal(sets["random"], run.sets(12)["random"])
     assert len(run.sets(400)["random"].unique()) == 8
 
@@ -159,45 +162,74 @@ def test_other_folders_are_refused_by_name(folder, tmp_path):
 def book(tmp_path):
     """A text of 400 different lines, and parameters of a run on it."""
     words = ["light", "dark", "water", "earth", "stone", "cloud", "river", "field"]
-    lines = [f"{words[i % 8]} {words[i // 8 % 8]} {words[i // 64]} {i}" for i in range(400)]
+    lines = [f"{words[i % 8]} {words[i // 8 % 8]} {words[i // 64]} {1000 + i}!" for i in range(400)]
     path = tmp_path / "book.txt"
     path.write_text("\n".join(lines))
     sizes = {"length": 16, "vocab_size": 40, "n": "all"}
     return path, PARAMETERS | sizes | {"corpus": f"text:{path}"}
 
 
-def swap_two_lines(path):
+def swap_two_lines(path, corpus, blocks):
+    """Let two lines change places that are in ``blocks``."""
+    text = " ".join(corpus.tokenizer.batch_decode(blocks))
+    first, *_, last = sorted(re.findall(r"\d{4}(?=!)", text))
     lines = path.read_text().split("\n")
-    lines[100], lines[200] = lines[200], lines[100]
+    i, j = int(first) - 1000, int(last) - 1000
+    lines[i], lines[j] = lines[j], lines[i]
     path.write_text("\n".join(lines))
 
 
-def test_a_run_is_not_read_with_another_text(book, tmp_path):
+CHANGES = {
+    "training blocks": lambda path, corpus: swap_two_lines(path, corpus, corpus.train),
+    "test blocks": lambda path, corpus: swap_two_lines(path, corpus, corpus.test),
+    # The mark beside it takes its id: the blocks stay, and mean another text.
+    "tokenizer": lambda path, _: path.write_text(path.read_text().replace("!", '"')),
+}
+
+
+@pytest.mark.parametrize("part", CHANGES)
+def test_a_finished_run_is_not_read_with_another_text(book, tmp_path, part):
     path, parameters = book
-    experiments.train_run(experiments.prepare(parameters), tmp_path / "run")
+    experiment = experiments.prepare(parameters)
+    experiments.train_run(experiment, tmp_path / "run")
     assert experiments.load_run(tmp_path / "run").labels["corpus"] == f"text:{path}"
-    swap_two_lines(path)
-    changed = r"run was trained on corpus text:.*book.txt, whose .*blocks have changed since"
+    CHANGES[part](path, experiment.corpus)
+    changed = f"run was trained on corpus text:.*book.txt, whose {part} changed since. Restore"
     with pytest.raises(ValueError, match=changed):
         experiments.load_run(tmp_path / "run")
     with pytest.raises(ValueError, match=changed):
+        experiments.load_runs(f"{tmp_path}/r*n")
+    with pytest.raises(ValueError, match=changed):
         experiments.train_run(experiments.prepare(parameters), tmp_path / "run")
 
 
-def test_a_run_is_not_resumed_with_another_text(book, tmp_path, monkeypatch):
+@pytest.mark.parametrize("part", CHANGES)
+def test_a_run_is_not_resumed_with_another_text(book, tmp_path, monkeypatch, part):
     path, parameters = book
+    experiment = experiments.prepare(parameters)
     with monkeypatch.context() as patch:
         patch.setattr(TrainingLoop, "update", None)
         with pytest.raises(TypeError):
-            experiments.train_run(experiments.prepare(parameters), tmp_path / "run")
-    swap_two_lines(path)
-    with pytest.raises(ValueError, match="trained on corpus text:.*blocks have changed since"):
+            experiments.train_run(experiment, tmp_path / "run")
+    CHANGES[part](path, experiment.corpus)
+    with pytest.raises(ValueError, match=f"run was trained on .*, whose {part} changed since"):
         experiments.train_run(experiments.prepare(parameters), tmp_path / "run")
 
 
-def test_runs_without_digests_are_read_and_resumed(folder, tmp_path):
+def test_a_run_is_not_read_with_a_shorter_text(book, tmp_path):
+    path, parameters = book
+    experiments.train_run(experiments.prepare(parameters), tmp_path / "run")
+    path.write_text("\n".join(path.read_text().split("\n")[:-40]))
+    all_parts = " and ".join(CHANGES)
+    with pytest.raises(ValueError, match=f"run was trained on .*, whose {all_parts} changed since"):
+        experiments.load_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize("unknown", [DIGESTS, {"tokenizer_sha256"}])
+def test_runs_without_digests_are_read_and_resumed(folder, tmp_path, unknown):
     about = json.loads((folder / "run.json").read_text())
-    for name in ("train_sha256", "test_sha256"):
+    assert about["parameters"].keys() >= DIGESTS
+    for name in unknown:
         del about["parameters"][name]
     (tmp_path / "run.json").write_text(json.dumps(about))
     (tmp_path / "model").symlink_to(folder / "model")
@@ -213,4 +245,4 @@ def test_runs_without_digests_are_read_and_resumed(folder, tmp_path):
 @pytest.mark.parametrize("name", ["kjv-nano-n000016-s1", "kjv-nano-nall-s1"])
 def test_shipped_models_know_their_text(name):
     run = experiments.load_run(f"runs/pretrained/{name}", "cpu")
-    assert {"train_sha256", "test_sha256"} <= run.parameters.keys()
+    assert run.parameters.keys() >= DIGESTS

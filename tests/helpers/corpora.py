@@ -1,6 +1,7 @@
 """Corpora compared and checked."""
 
 import torch
+from torch import Tensor
 
 from uddm_lib.data import Corpus
 
@@ -8,6 +9,12 @@ from uddm_lib.data import Corpus
 def has_no_repeats(corpus: Corpus) -> bool:
     train, test = (set(map(tuple, part.tolist())) for part in (corpus.train, corpus.test))
     return len(train) == len(corpus.train) and len(test) == len(corpus.test) and not train & test
+
+
+def in_text_order(test: Tensor, seed: int = 1) -> Tensor:
+    """Held-out blocks, put back from the order of a corpus into that of the text."""
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(seed))
+    return test[order.argsort()]
 
 
 def same_corpus(one: Corpus, other: Corpus) -> bool:

@@ -11,6 +11,7 @@ from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.schedule import duality_alpha
 from uddm_lib.training import TrainingLoop, TrainingOptions, train
 from uddm_lib.training.batches import batch_indices, sample_times
+from uddm_lib.training.muon import Muon
 
 CONFIG = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.1)
 BLOCKS = torch.tensor([[0, 1, 2, 3], [3, 4, 5, 0], [1, 1, 4, 4]])
@@ -338,3 +339,38 @@ def test_muon_moves_every_matrix_inside_by_an_orthogonal_one(tmp_path):
         for part in step.chunk(3 if name.endswith("qkv.weight") else 1):
             largest = torch.linalg.matrix_norm(part, 2) / (0.2 * rate * max(part.shape) ** 0.5)
             assert 0.5 < largest < 1.3, name
+
+
+MATRICES = [(8, 8), (8, 8), (32, 8), (8, 32), (48, 16), (24, 8)]
+
+
+def test_muon_is_torchs_muon():
+    """Several steps on tall, wide, square and stacked matrices."""
+    generator = torch.Generator().manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in MATRICES]
+    stacked = ours[-1]
+    theirs = [torch.nn.Parameter(part.detach().clone()) for part in [*ours[:-1], *stacked.chunk(3)]]
+    muon = Muon({weight: 3 if weight is stacked else 1 for weight in ours}, 0.1, torch.bfloat16)
+    reference = torch.optim.Muon(theirs, 0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    for _ in range(5):
+        for weight in ours:
+            weight.grad = torch.randn(weight.shape, generator=generator)
+        parts = [*(weight.grad for weight in ours[:-1]), *stacked.grad.chunk(3)]
+        for weight, gradient in zip(theirs, parts):
+            weight.grad = gradient.clone()
+        muon.step()
+        reference.step()
+    moved = [*ours[:-1], *stacked.chunk(3)]
+    for one, other in zip(moved, theirs):
+        torch.testing.assert_close(one, other, atol=2e-3, rtol=0)
+
+
+def test_an_update_of_stacked_matrices_is_not_that_of_the_whole():
+    gradient = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    moved = []
+    for parts in (1, 3):
+        weight = torch.nn.Parameter(torch.zeros(6, 4))
+        weight.grad = gradient
+        Muon({weight: parts}, 0.1, torch.float32).step()
+        moved.append(weight.detach())
+    assert not torch.allclose(*moved, atol=1e-2)

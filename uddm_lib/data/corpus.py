@@ -24,7 +24,9 @@ class Corpus:
         name: as given to :func:`uddm_lib.data.load_corpus`.
         train: (N, L) int64 token ids without repeated rows, in the order of the text. The blocks
             of ``lm1b`` are memory-mapped, of type int16 or int32: take rows, then ``.long()``.
-        test: (M, L) int64 token ids without repeated rows and without rows of ``train``.
+        test: (M, L) int64 token ids without repeated rows and without rows of ``train``. They are
+            shuffled with the seed of the corpus, so the first k are a sample of the test part, the
+            same for all runs. (The sequences of ``markov`` are drawn independently.)
         tokenizer: ``decode`` turns a row into text.
         scored: (L,) bool, False where packing put BOS and EOS. These are the same in every block,
             so metrics leave them out. All True for ``markov``.

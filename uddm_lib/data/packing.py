@@ -3,6 +3,7 @@
 Packing is the paper's. An end-of-sequence token follows each document. The stream of tokens is cut
 into pieces of L - 2, each wrapped as BOS + piece + EOS; an incomplete last piece is dropped. The
 test part is held out before anything is learned from the text, and no test block occurs in train.
+Test blocks are shuffled at the end, so the first k of them are a sample of the test part.
 """
 
 import contextlib
@@ -18,6 +19,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from uddm_lib.data.blocks import distinct
+from uddm_lib.data.corpus import subset
 
 if TYPE_CHECKING:  # both are slow to import
     import datasets
@@ -28,11 +30,14 @@ __all__ = ["SPECIAL_TOKENS", "PackedText", "PackingJob", "quiet"]
 HELD_OUT = 0.05  # share of a text's documents that make its test part
 SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 BOS, EOS = 0, 1  # ids of the first two
-CACHE_FORMAT = 1  # to be raised when the same input gives other blocks
+CACHE_FORMAT = 2  # to be raised when the same input gives other blocks
 
 
 class PackedText(NamedTuple):
-    """Blocks of a text, the tokenizer that made them, and how many duplicates were dropped."""
+    """Blocks of a text, the tokenizer that made them, and how many duplicates were dropped.
+
+    Training blocks are in the order of the text, test blocks are shuffled.
+    """
 
     train: Int[Tensor, "N L"]
     test: Int[Tensor, "M L"]
@@ -49,7 +54,7 @@ class PackingJob:
         documents: texts, in order.
         length: tokens in a block, L, at least 3.
         vocab_size: number of token ids, V, at most.
-        seed: of the choice of held-out documents.
+        seed: of the choice of held-out documents, and of the order of their blocks.
         tokenizer: to use in place of one that is learned from the text.
         ends: token ids of BOS and EOS, by default those of a learned tokenizer.
         groups: a label for each document; documents of one label are held out together. By
@@ -79,6 +84,8 @@ class PackingJob:
 
     def pack(self) -> PackedText:
         """Hold documents out, learn the tokens unless a tokenizer is given, pack, drop repeats.
+
+        Test blocks are shuffled at the end.
 
         Raises:
             ValueError: if there is too little text, or ``vocab_size`` is too small for its bytes.
@@ -114,6 +121,7 @@ class PackingJob:
                     "smaller length"
                 )
         duplicates["documents"] = int(held_out.sum()) - len(test)
+        test_blocks = subset(test_blocks, "all", self.seed)
         return PackedText(train_blocks, test_blocks, tokenizer, duplicates)
 
 

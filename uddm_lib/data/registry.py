@@ -59,7 +59,8 @@ def load_corpus(
         length: tokens in a block, L; by default 16 for ``markov``, 64 for text, 128 for ``lm1b``.
         vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. With a given
             ``tokenizer``, and for ``lm1b``, leave it out or give the tokenizer's own size.
-        seed: of the chain and its sequences, or of the choice of held-out documents.
+        seed: of the chain and its sequences, or of the choice of held-out documents and the order
+            of their blocks; for ``lm1b``, of that order alone.
         cache: folder that keeps packed text; False keeps nothing. By default ``runs/cache`` in a
             checkout, and ``uddm_lib`` in the assets cache of the Hugging Face hub elsewhere, which
             the environment variables ``HF_HOME`` and ``HF_ASSETS_CACHE`` move. A relative path is

@@ -13,7 +13,7 @@ from uddm_lib import training
 from uddm_lib.data import Corpus
 from uddm_lib.experiments._data import (
     blocks_of,
-    check_text,
+    blocks_of_run,
     corpus_of,
     digests,
     without_unknown_digests,
@@ -32,7 +32,7 @@ _MODEL_CHOICES = ("dropout", "adaln_zero")
 _OPTIONS = tuple(field.name for field in fields(TrainingOptions))
 _ALLOWED = (*_REQUIRED, "length", "vocab_size", "tokenizer", "corpus_seed", *_MODEL_CHOICES)
 _NOT_OF_THE_RUN = ("folder", "progress")  # parameters of the notebook: where to write, what to show
-_TEXT = ("corpus", "length", "vocab_size", "tokenizer", "corpus_seed", "n")
+_TEXT = ("corpus", "length", "vocab_size", "tokenizer", "corpus_seed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,14 +146,15 @@ def train_run(
         show_progress: show a progress bar.
 
     Raises:
-        ValueError: if the folder holds a run of other parameters, or of a text that has changed.
+        ValueError: if the folder holds a run of other parameters, or of a text or tokenizer that
+            has changed.
         FloatingPointError, OSError, Stopped: as :func:`uddm_lib.training.train`.
     """
     folder, identity = resolve(folder), experiment.identity
     if (folder / "run.json").exists():
         recorded = read_run(folder)
         if all(recorded.get(name) == identity[name] for name in _TEXT):
-            check_text(folder, recorded, identity)
+            blocks_of_run(folder, recorded, experiment.corpus)  # raises if the text is another
         identity = without_unknown_digests(identity, recorded)
     corpus = experiment.corpus
     return training.train(

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from uddm_lib import checkpoints
 from uddm_lib.data import Corpus, markov_chain
 from uddm_lib.devices import default_device
-from uddm_lib.experiments._data import blocks_of, check_text, corpus_of, digests
+from uddm_lib.experiments._data import blocks_of_run, corpus_of
 from uddm_lib.model import UDDM
 from uddm_lib.oracles import MarkovGeneralizer, Memorizer
 from uddm_lib.results import read_run, resolve
@@ -31,7 +31,7 @@ class TrainedRun(NamedTuple):
         model: the trained network.
         tokenizer: turns token ids into text.
         train: the training blocks.
-        test: blocks that the model never saw.
+        test: blocks that the model never saw, shuffled.
         scored: positions that count in metrics (packing put the same tokens at the others).
         parameters: the content of ``run.json``.
     """
@@ -103,7 +103,7 @@ def load_run(folder: str | Path, device: torch.device | str | None = None) -> Tr
 
     Raises:
         FileNotFoundError: if the folder holds no finished run; the message names the missing file.
-        ValueError: if ``run.json`` is not a run's, or if the corpus has changed since.
+        ValueError: if ``run.json`` is not a run's, or if its blocks or tokenizer have changed.
     """
     folder = resolve(folder)
     parameters = _run_parameters(folder)
@@ -186,14 +186,13 @@ def _load(
     device: torch.device | str | None,
 ) -> TrainedRun:
     model = checkpoints.load(folder / "model", device or default_device())
-    blocks = blocks_of(corpus, parameters)
     if (corpus.vocab_size, corpus.length) != (model.vocab_size, model.length):
         raise ValueError(
             f"{folder / 'model'} has vocab_size={model.vocab_size} and length={model.length}; "
             f"corpus {corpus.name} now gives {corpus.vocab_size} and {corpus.length}: "
             "the run's text has changed"
         )
-    check_text(folder, parameters, digests(blocks, corpus))
+    blocks = blocks_of_run(folder, parameters, corpus)
     return TrainedRun(
         folder, model, corpus.tokenizer, blocks, corpus.test, corpus.scored, parameters
     )

@@ -57,10 +57,6 @@ class TrainingLoop:
         with torch.random.fork_rng([]):
             torch.random.default_generator.manual_seed(options.seed)
             model = UDDM(config)
-        self.state = TrainingState(model.to(self.device), options)
-        self.objective, *self.optimizers = self.accelerator.prepare(
-            Objective(model, options.compile), *self.state.optimizers.values()
-        )
         self.step, self.bf16 = 0, False
         checkpoint = checkpoints.load_last(folder, self.accelerator.print)
         if checkpoint is not None:  # a run keeps the precision that it began with
@@ -68,6 +64,10 @@ class TrainingLoop:
         elif options.precision == "bf16":
             first = self.accelerator.is_main_process
             self.bf16 = self._any(first and devices.has_fast_bf16(self.device))
+        self.state = TrainingState(model.to(self.device), options, self.bf16)
+        self.objective, *self.optimizers = self.accelerator.prepare(
+            Objective(model, options.compile), *self.state.optimizers.values()
+        )
         self.saved_step = self.step
         self.log = TrainingLog(folder, self.accelerator, options, config.length, self._rate_limit())
         if checkpoint is not None:

@@ -1,13 +1,13 @@
 """What changes from step to step: weights, their moving average, optimizer, learning rate."""
 
 import copy
-from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import get_scheduler
 
 from uddm_lib.model import UDDM
+from uddm_lib.training.muon import Muon
 from uddm_lib.training.options import TrainingOptions
 
 __all__ = ["TrainingState"]
@@ -19,13 +19,14 @@ class TrainingState:
     Args:
         model: the network, on the device that trains.
         options: how to train.
+        bf16: whether products are in bfloat16.
     """
 
-    def __init__(self, model: UDDM, options: TrainingOptions) -> None:
+    def __init__(self, model: UDDM, options: TrainingOptions, bf16: bool = False) -> None:
         self.model = model
         self.average = copy.deepcopy(model).requires_grad_(False).eval()
         self.decay = options.ema_decay
-        self.optimizers = _optimizers(model, options)
+        self.optimizers = _optimizers(model, options, bf16)
         self.schedules = {
             name: get_scheduler(options.lr_schedule, one, options.warmup_steps, options.steps)
             for name, one in self.optimizers.items()
@@ -91,7 +92,9 @@ class TrainingState:
                 group["lr"] = rate
 
 
-def _optimizers(model: UDDM, options: TrainingOptions) -> dict[str, torch.optim.Optimizer]:
+def _optimizers(
+    model: UDDM, options: TrainingOptions, bf16: bool
+) -> dict[str, torch.optim.Optimizer]:
     """AdamW for all weights; or Muon for the matrices inside the network, AdamW for the rest."""
     edges = {"vocab_embed.weight", "head.weight"}
     inside, rest = {}, []
@@ -109,34 +112,8 @@ def _optimizers(model: UDDM, options: TrainingOptions) -> dict[str, torch.optim.
         )
     }
     if inside:
-        optimizers["muon"] = _muon(inside, options.learning_rate)
+        # Query, key and value are one weight of the model; each by itself learns more in a step.
+        parts = {weight: 3 if name.endswith("qkv.weight") else 1 for name, weight in inside.items()}
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        optimizers["muon"] = Muon(parts, options.learning_rate, dtype)
     return optimizers
-
-
-def _muon(weights: Mapping[str, Tensor], learning_rate: float) -> torch.optim.Optimizer:
-    """Muon with updates of the size of AdamW's: one learning rate suits both.
-
-    Query, key and value are one weight of the model. Muon takes each by itself, which learns more
-    in a step.
-    """
-    parts = {
-        name: weight.detach().chunk(3 if name.endswith("qkv.weight") else 1)
-        for name, weight in weights.items()
-    }
-    matrices = {name: [nn.Parameter(rows) for rows in found] for name, found in parts.items()}
-    muon = torch.optim.Muon(
-        [matrix for found in matrices.values() for matrix in found],
-        learning_rate,
-        weight_decay=0.0,
-        adjust_lr_fn="match_rms_adamw",
-    )
-
-    def give_gradients(*_: object) -> None:
-        """The matrices share the weights' memory, but not their gradients."""
-        for name, weight in weights.items():
-            assert weight.grad is not None
-            for matrix, gradient in zip(matrices[name], weight.grad.chunk(len(matrices[name]))):
-                matrix.grad = gradient
-
-    muon.register_step_pre_hook(give_gradients)
-    return muon

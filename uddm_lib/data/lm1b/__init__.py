@@ -1,7 +1,7 @@
 """The One Billion Word Benchmark, LM1B (Chelba et al., 2013), as memory-mapped token blocks."""
 
 from uddm_lib._checks import integer
-from uddm_lib.data.corpus import Corpus, CorpusRequest
+from uddm_lib.data.corpus import Corpus, CorpusRequest, subset
 from uddm_lib.data.text import inner_positions
 from uddm_lib.data.tokenizers import given_tokenizer
 
@@ -19,4 +19,6 @@ def load(request: CorpusRequest) -> Corpus:
     from uddm_lib.data.lm1b.mapped_blocks import lm1b_blocks
 
     train, test, duplicates = lm1b_blocks(request.source, tokenizer, length, request.cache)
+    # Not when they are packed: what is kept then serves every seed.
+    test = subset(test, "all", request.seed)
     return Corpus(request.name, train, test, tokenizer, inner_positions(length), duplicates)

@@ -64,7 +64,7 @@ def lm1b_blocks(
 
     Returns:
         - train (N, L), memory-mapped, int16 where that holds all token ids, else int32.
-        - test (M, L), int64, in memory.
+        - test (M, L), int64, in memory, in the order of the text.
         - How many duplicates were dropped. ``train``: repeated blocks. ``test``: blocks that
           repeat or are in train. ``documents``: test sentences that are in train as well.
 
