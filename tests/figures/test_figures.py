@@ -5,17 +5,25 @@ import subprocess
 import sys
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import pytest
 
 from helpers.tables import NS, SIZES, run_tables
 from uddm_lib import figures
-from uddm_lib.statistics import collect
+from uddm_lib.statistics import collect, transition
+from uddm_lib.theory import condensation
 
 
 @pytest.fixture(scope="module")
 def tables():
     return collect.figure_tables(run_tables())
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Tables of three trainings a point."""
+    return collect.figure_tables(run_tables(sequences=4, seeds=(1, 2, 3)))
 
 
 def limits(axis):
@@ -28,8 +36,8 @@ def labels(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-def test_figure1_has_a_panel_per_size_and_set_and_a_curve_per_n(tables):
-    figure = figures.figure1(tables["figure1_basins"], "markov")
+def test_figure6_has_a_panel_per_size_and_set_and_a_curve_per_n(tables):
+    figure = figures.figure6_basins(tables["figure1_basins"], "markov")
     assert len(figure.axes) == 2 * len(SIZES)
     for axis in figure.axes:
         assert len(axis.containers) == len(NS) + 1  # and the control
@@ -41,12 +49,20 @@ def test_figure1_has_a_panel_per_size_and_set_and_a_curve_per_n(tables):
     assert [label.partition("\n")[0] for label in labels(figure)[5:]] == [
         "exact memorizer",
         "exact generalizer",
+        "one training a point,",
     ]
     first = figure.axes[0].containers[0].lines[0].get_xydata()
     drawn = tables["figure1_basins"].query(
         "size == 'pico' and n == 8 and set == 'train' and denoiser == 'network'"
     )
     assert first.tolist() == drawn[["share", "mean"]].to_numpy().tolist()
+
+
+def test_figure1_is_of_one_size(tables):
+    for size, drawn in ((None, "nano"), ("pico", "pico")):
+        figure = figures.figure1(tables["figure1_basins"], "markov", size=size)
+        titles = [axis.get_title(loc="left") for axis in figure.axes]
+        assert titles == [f"A  training sequences, {drawn}", f"B  unseen test sequences, {drawn}"]
 
 
 def test_figure1_shows_the_greedy_examples_of_the_largest_size_below(tables):
@@ -61,8 +77,61 @@ def test_figure1_shows_the_greedy_examples_of_the_largest_size_below(tables):
         figures.figure1(tables["figure1_basins"], "markov", stochastic)
 
 
-def test_figure2_has_a_panel_per_size_and_train_and_test_per_t(tables):
+def test_figure2_has_a_color_per_size_at_one_time(tables):
+    figure = figures.figure2(tables["figure2_recovery"], "markov", t=0.5)
+    axis = figure.axes[0]
+    curves = [line for line in axis.lines if line.get_linewidth() == 1.4]
+    assert [line.get_linestyle() for line in curves] == ["-"] * len(SIZES) + ["--"] * len(SIZES)
+    assert len({line.get_color() for line in curves}) == len(SIZES)
+    drawn = tables["figure2_recovery"].query(
+        "size == 'nano' and t == 0.5 and set == 'test' and denoiser == 'network'"
+    )
+    assert curves[-1].get_xydata().tolist() == drawn[["n", "mean"]].to_numpy().tolist()
+    assert sum(limits(axis).values()) == 3 and "t = 0.5" in axis.get_ylabel()
+    assert "t = 0.1" in figures.figure2(tables["figure2_recovery"], "markov").axes[0].get_ylabel()
+    assert labels(figure)[: len(SIZES)] == list(SIZES)
+    assert "control: random sequences,\nat most 0.0" in "".join(labels(figure))
+    with pytest.raises(ValueError, match="t=0.3 is not in the table; it has 0.1, 0.5"):
+        figures.figure2(tables["figure2_recovery"], "markov", t=0.3)
+
+
+def bands(axis):
+    """The intervals that an axis shows as filled bands, as (n, low, high)."""
+    areas = [path.vertices for area in axis.collections for path in area.get_paths()]
+    return [(n, *sorted({y for x, y in area if x == n})) for area in areas for n in set(area[:, 0])]
+
+
+def test_bands_are_over_trainings_and_points_of_one_training_have_none(tables, three):
     figure = figures.figure2(tables["figure2_recovery"], "markov")
+    assert not bands(figure.axes[0]) and "one training a point,\nno bands" in labels(figure)
+    figure = figures.figure2(three["figure2_recovery"], "markov")
+    assert any("bands: 95 % over 3 trainings" in label for label in labels(figure))
+    row = three["figure2_recovery"].query(
+        "size == 'pico' and n == 64 and t == 0.1 and set == 'train' and denoiser == 'network'"
+    )
+    assert (64, *row[["low", "high"]].to_numpy()[0]) in bands(figure.axes[0])
+    mixed = three["figure2_recovery"].assign(seeds=lambda table: 1 + 2 * (table["n"] > 8))
+    figure = figures.figure2(mixed, "markov")
+    assert "no band at one training" in "".join(labels(figure))
+    assert {n for n, *_ in bands(figure.axes[0])} == {64, 512, 4096}
+
+
+def test_single_trainings_are_thin_lines_where_one_size_leaves_room(three):
+    def thin(table, trainings):
+        figure = figures.figure2(table, "markov", trainings=trainings)
+        lines = [line for line in figure.axes[0].lines if line.get_linewidth() == 0.6]
+        assert ("single trainings" in labels(figure)) == bool(lines)
+        return lines
+
+    drawn = three["figure2_recovery"], three["figure2_trainings"]
+    assert not thin(*drawn)
+    pico = [table.query("size == 'pico'") for table in drawn]
+    assert len(thin(*pico)) == 2 * 3
+    assert not thin(pico[0].assign(seeds=1), pico[1].query("seed == 1"))
+
+
+def test_figure2_full_has_a_panel_per_size_and_train_and_test_per_t(tables):
+    figure = figures.figure2_full(tables["figure2_recovery"], "markov")
     assert [axis.get_title() for axis in figure.axes] == list(SIZES)
     assert len(figure.axes[0].containers) == 2 * 2 + 1
     assert figure.axes[0].get_xscale() == "log" and "n" in figure.axes[0].get_xlabel()
@@ -75,10 +144,14 @@ def test_figure2_has_a_panel_per_size_and_train_and_test_per_t(tables):
 
 def test_limits_are_drawn_only_where_they_are_known(tables):
     networks = tables["figure2_recovery"].query("denoiser == 'network'")
-    figure = figures.figure2(networks, "markov")
-    assert not limits(figure.axes[0]) and not any("exact" in label for label in labels(figure))
-    figure = figures.figure5(tables["figure5_entropy"], "markov")
-    assert sum(limits(figure.axes[0]).values()) == 3 * 2
+    for draw in (figures.figure2, figures.figure2_full):
+        figure = draw(networks, "markov")
+        assert not limits(figure.axes[0]) and not any("exact" in label for label in labels(figure))
+    networks = tables["figure5_entropy"].query("denoiser == 'network'")
+    for table, count in ((tables["figure5_entropy"], 1), (networks, 0)):
+        figure = figures.figure5(table, tables["entropy_gap"], "markov")
+        assert sum(limits(figure.axes[0]).values()) == count
+        assert ("exact generalizer" in labels(figure)) == bool(count)
 
 
 def test_figure3_shows_text_and_histograms_of_the_largest_size(tables):
@@ -102,32 +175,137 @@ def test_text_marks_recovered_failed_and_unstable_tokens(tables):
 def test_figure4_has_a_panel_per_n(tables):
     figure = figures.figure4(tables["figure4_sequence_entropy"], "markov", size="pico")
     shown = [axis for axis in figure.axes if axis.axison]
-    assert [axis.get_title() for axis in shown] == ["n = 8", "n = 64", "n = 512", "n = 4,096"]
+    titles = [axis.get_title(loc="left").partition(": overlap ") for axis in shown]
+    assert [title[0] for title in titles] == ["n = 8", "n = 64", "n = 512", "n = 4,096"]
+    assert all(0 <= float(title[2]) <= 1 for title in titles)
     assert "nats per sequence" in shown[-1].get_xlabel()
 
 
-def test_figure5_shows_every_size(tables):
-    figure = figures.figure5(tables["figure5_entropy"], "markov")
-    assert len(figure.axes) == len(SIZES) and "nats per token" in figure.axes[0].get_ylabel()
+def test_figure15_has_a_panel_per_size_and_n(tables):
+    figure = figures.figure15_sequence_entropy(tables["figure4_sequence_entropy"], "markov")
+    assert len(figure.axes) == len(SIZES) * len(NS)
+    assert figure.axes[0].get_title(loc="left").startswith("pico, n = 8: overlap")
+    assert len(figure.axes[0].patches) == 3 and len(labels(figure)) == 4
+    few = tables["figure4_sequence_entropy"].query("set != 'generated'")
+    few = few[(few["size"] != "pico") | (few["n"] > 8)]  # no such run
+    figure = figures.figure15_sequence_entropy(few, "markov")
+    assert not figure.axes[0].axison and figure.axes[1].get_title(loc="left") == "nano, n = 8"
 
 
-def test_perplexity_has_error_bars_where_the_table_has_intervals(tables):
-    three = collect.figure_tables(run_tables(sequences=2, seeds=(1, 2, 3)))["perplexity"]
-    for table, bars in ((three, 1), (three.drop(columns=["low", "high"]), 0)):
-        figure = figures.perplexity(table, "markov")
-        assert labels(figure) == list(SIZES)
-        axis = figure.axes[0]
-        assert [len(axis.containers), len(axis.collections)] == [bars * len(SIZES)] * 2
-        pico = table[table["size"] == "pico"]
-        assert axis.lines[0].get_xydata().tolist() == pico[["n", "perplexity"]].to_numpy().tolist()
-    ends = figures.perplexity(three, "markov").axes[0].collections[0].get_segments()
-    assert ends[0][:, 1].tolist() == pytest.approx(three.loc[0, ["low", "high"]].tolist())
+def test_figure5_lays_the_sizes_over_each_other_and_shows_the_gap(three):
+    figure = figures.figure5(three["figure5_entropy"], three["entropy_gap"], "markov")
+    upper, lower = figure.axes
+    assert "nats per token" in upper.get_ylabel()
+    curves = [line for line in lower.lines if line.get_marker() != "None"]
+    assert len(curves) == len(SIZES)
+    gap = three["entropy_gap"].query("size == 'pico'")
+    assert curves[0].get_xydata().tolist() == gap[["n", "mean"]].to_numpy().tolist()
+    assert (8, *gap[["low", "high"]].to_numpy()[0]) in bands(lower)
+
+
+def test_figure5_needs_no_generated_sequences(tables):
+    entropy = tables["figure5_entropy"].query("set != 'generated'")
+    figure = figures.figure5(entropy, tables["entropy_gap"].iloc[:0], "markov")
+    assert len(figure.axes) == 1 and figure.axes[0].get_xlabel() == "training sequences n"
+
+
+def test_figure12_counts_tokens_and_says_how_well_entropy_tells_them_apart(tables):
+    bars, auc = tables["figure3_token_entropy"], tables["token_auc"]
+    figure = figures.figure12_token_entropy(bars, "markov", auc)
+    assert len(figure.axes) == len(SIZES) * 4
+    assert figure.axes[0].get_yscale() == "linear"
+    value = auc.query("size == 'pico' and n == 8 and set == 'train'")["auc"].item()
+    title = f"n = 8, training\n30 recovered, 30 failed\nAUC {value:.2f}"
+    assert figure.axes[0].get_title(loc="left") == title
+    few = bars[(bars["n"] == 8) & ((bars["size"] != "pico") | (bars["outcome"] == "recovered"))]
+    alone = figures.figure12_token_entropy(few, "markov", auc.assign(auc=math.nan))
+    assert len(alone.axes) == len(SIZES) * 2
+    title = "n = 8, training\n30 recovered, 0 failed\nno AUC: one kind only"
+    assert alone.axes[0].get_title(loc="left") == title
+
+
+def test_figure9_shows_what_changes_at_every_level(tables):
+    examples = tables["figure3_examples"].query("set == 'test'")
+    levels = pd.concat([examples.assign(level=level) for level in (0.5, 0.05)])
+    figure = figures.figure9_stability(levels, "markov", "pico")
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles[:2] == [
+        "n = 8, greedy; untouched, yet changed: 1 of 3, 1 of 3",
+        "n = 4,096, greedy; untouched, yet changed: 1 of 3, 1 of 3",
+    ]
+    names = [text.get_text() for text in figure.axes[2].texts if len(text.get_text()) > 1]
+    assert names == ["original", "t = 0.05", "restored", "t = 0.5", "restored"]
+    assert "pico" in figure._suptitle.get_text()
+    one = figures.figure9_stability(examples.query("n == 8 and process == 'greedy'"), "markov")
+    assert len(one.axes) == 1
+
+
+def test_text_is_that_of_the_middle_level(tables):
+    examples = tables["figure3_examples"]
+    levels = pd.concat([examples.assign(level=level) for level in (0.5, 0.05, 0.25)])
+    title = figures.text_examples(levels, "markov", "stochastic")._suptitle.get_text()
+    assert "restored from t = 0.25" in title
+
+
+def phase(tables, **options):
+    recovery, points = tables["figure2_recovery"], tables["transition"]
+    return figures.phase_diagram(recovery, points, "markov", **options)
+
+
+def test_phase_diagram_has_a_cell_per_point_the_transitions_and_the_condensation(tables):
+    figure = phase(tables, corpora=tables["corpora"])
+    axis = figure.axes[0]
+    cells = axis.collections[0].get_array()
+    gaps = transition.gaps(tables["figure2_recovery"]).query("size == 'pico'")
+    expected = gaps.pivot(index="t", columns="n", values="gap").to_numpy()
+    assert cells.tolist() == expected.tolist()
+    point = axis.containers[0].lines[0].get_xydata()
+    found = tables["transition"].query("size == 'pico'")[["transition_n", "t"]].to_numpy()
+    assert point.tolist() == found.tolist()
+    line = axis.lines[-1].get_xydata()
+    place = line[np.abs(line[:, 0] - 64).argmin()]
+    assert place[1] == pytest.approx(condensation.condensation_time(int(place[0]), 16, 32))
+    assert "condensation of\nn random sequences" in labels(figure)
+
+
+def test_phase_diagram_has_no_key_of_a_line_beyond_it(tables):
+    low = tables["figure2_recovery"].query("t == 0.1")
+    figure = figures.phase_diagram(low, tables["transition"], "markov", tables["corpora"])
+    assert labels(figure) == ["transition,\n95 % interval"]
+
+
+def test_phase_diagram_needs_no_corpus_nor_transition_nor_grid(tables):
+    figure = phase(tables)
+    assert len(labels(figure)) == 1
+    one = tables["figure2_recovery"].query("n == 64 and t == 0.1 and size == 'pico'")
+    never = tables["transition"].assign(transition_n=math.inf, high=math.inf)
+    figure = figures.phase_diagram(one, never, "markov", tables["corpora"])
+    figure.draw_without_rendering()
+    assert figure.axes[0].collections[0].get_array().shape == (1, 1)
+
+
+def test_perplexity_has_bands_and_reference_lines(three):
+    table, corpora = three["perplexity"], three["corpora"]
+    figure = figures.perplexity(table, "markov", corpora)
+    assert labels(figure)[: len(SIZES)] == list(SIZES)
+    assert labels(figure)[len(SIZES) :] == [
+        "uniform guess, V = 32",
+        f"source, exp(H) = {math.exp(1.3):.1f}",
+        "bands: 95 % over 3 trainings\na point",
+    ]
+    axis, pico = figure.axes[0], table[table["size"] == "pico"]
+    assert axis.lines[0].get_xydata().tolist() == pico[["n", "perplexity"]].to_numpy().tolist()
+    assert (8, *pico[["low", "high"]].to_numpy()[0]) in bands(axis)
+    assert [line.get_ydata()[0] for line in axis.lines[-2:]] == [32, math.exp(1.3)]
+    unknown = figures.perplexity(table, "markov", corpora.assign(entropy=math.nan))
+    assert len(unknown.axes[0].lines) == len(axis.lines) - 1
+    assert len(figures.perplexity(table, "markov").axes[0].lines) == len(SIZES)
 
 
 def test_shipped_tables_are_drawn():
     shipped = collect.read_figure_tables("paper_figures/laptop")
     for corpus in shipped["perplexity"]["corpus"].unique():
-        assert figures.perplexity(shipped["perplexity"], corpus).axes[0].lines
+        assert figures.perplexity(shipped["perplexity"], corpus, shipped["corpora"]).axes[0].lines
         assert figures.figure2(shipped["figure2_recovery"], corpus).axes
 
 
@@ -154,10 +332,8 @@ def test_token_histograms_show_the_ends_of_many_n(tables):
         for counts in ((8, 64, 512), (8, 32, 64, 128, 512, 4096))
     )
     assert len(few.axes) == 6 and "smallest" not in few._suptitle.get_text()
-    assert [axis.get_title(loc="left") for axis in many.axes] == [
-        f"n = {n}, {name}"
-        for n in ("8", "4,096")
-        for name in ("training sequences", "unseen test sequences")
+    assert [axis.get_title(loc="left").partition("\n")[0] for axis in many.axes] == [
+        f"n = {n}, {name}" for n in ("8", "4,096") for name in ("training", "unseen test")
     ]
     assert "pico, at the smallest and the largest of 6 n" in many._suptitle.get_text()
 
@@ -176,7 +352,9 @@ def test_saved_figures_repeat_to_the_byte_and_leave_matplotlib_alone(tables, tmp
     before = dict(matplotlib.rcParams)
     for folder in ("a", "b"):
         figures.save(
-            figures.figure5(tables["figure5_entropy"], "markov"), tmp_path / folder, "figure5"
+            figures.figure5(tables["figure5_entropy"], tables["entropy_gap"], "markov"),
+            tmp_path / folder,
+            "figure5",
         )
     for suffix in ("png", "pdf"):
         first, second = ((tmp_path / folder / f"figure5.{suffix}").read_bytes() for folder in "ab")
@@ -191,8 +369,9 @@ def test_saved_figures_repeat_to_the_byte_and_leave_matplotlib_alone(tables, tmp
 def test_what_is_missing_is_named(tables):
     with pytest.raises(ValueError, match="corpus='kjv' is not in the table; it holds markov"):
         figures.figure2(tables["figure2_recovery"], "kjv")
+    entropy = tables["figure5_entropy"].drop(columns="low")
     with pytest.raises(ValueError, match="no column low"):
-        figures.figure5(tables["figure5_entropy"].drop(columns="low"), "markov")
+        figures.figure5(entropy, tables["entropy_gap"], "markov")
 
 
 def test_an_unknown_size_is_named(tables):
@@ -235,25 +414,59 @@ def test_long_text_wraps_together_and_says_what_it_leaves_out(tables):
 
 @pytest.mark.parametrize("many", [[16], [16, 17, 18, 88_012], list(range(1, 40))])
 def test_any_set_of_n_is_drawn(many):
+    runs = run_tables(sequences=4)
     one = {
         name: table[(table["n"] == 64) & (table["size"] == "pico")]
-        for name, table in run_tables(sequences=4).items()
+        for name, table in runs.items()
+        if name != "corpora"
     }
-    drawn = collect.figure_tables(
-        {name: pd.concat([table.assign(n=n) for n in many]) for name, table in one.items()}
-    )
+    runs |= {name: pd.concat([table.assign(n=n) for n in many]) for name, table in one.items()}
+    drawn = collect.figure_tables(runs)
     figure = figures.figure1(drawn["figure1_basins"], "markov")
     assert (
-        len(labels(figure)) == min(len(many), 9) + 3 and labels(figure)[-4] == f"n = {many[-1]:,}"
+        len(labels(figure)) == min(len(many), 9) + 4 and labels(figure)[-5] == f"n = {many[-1]:,}"
     )
     ticks = figures.figure2(drawn["figure2_recovery"], "markov").axes[0].get_xticks()
     assert ticks.max() == many[-1] and len(ticks) <= 17
 
 
+def every_figure(tables):
+    recovery, examples = tables["figure2_recovery"], tables["figure3_examples"]
+    tokens, auc = tables["figure3_token_entropy"], tables["token_auc"]
+    sequences, corpora = tables["figure4_sequence_entropy"], tables["corpora"]
+    yield figures.figure1(tables["figure1_basins"], "markov", examples)
+    yield figures.figure2(recovery, "markov", trainings=tables["figure2_trainings"])
+    yield figures.figure2_full(recovery, "markov")
+    yield figures.figure3(examples, tokens, "markov", auc=auc)
+    yield figures.figure4(sequences, "markov")
+    entropy, gap = tables["figure5_entropy"], tables["entropy_gap"]
+    yield figures.figure5(entropy, gap, "markov", tables["figure5_trainings"])
+    yield figures.figure6_basins(tables["figure1_basins"], "markov")
+    yield figures.figure9_stability(examples, "markov")
+    yield figures.figure12_token_entropy(tokens, "markov", auc)
+    yield figures.figure15_sequence_entropy(sequences, "markov")
+    yield figures.perplexity(tables["perplexity"], "markov", corpora)
+    yield figures.phase_diagram(recovery, tables["transition"], "markov", corpora)
+
+
+def test_every_figure_comes_out_for_the_smallest_sweep():
+    """One size, n and training, no known limits, nothing generated, all tokens recovered."""
+    runs = run_tables(sequences=2)
+    for name in runs.keys() - {"corpora"}:
+        table = runs[name]
+        table = table[(table["size"] == "pico") & (table["n"] == 8)]
+        table = table[table["denoiser"] == "network"] if "denoiser" in table else table
+        table = table[table["set"] != "generated"] if "set" in table else table
+        runs[name] = table[table["outcome"] == "recovered"] if "outcome" in table else table
+    runs["corpora"]["entropy"] = math.nan
+    for figure in every_figure(collect.figure_tables(runs)):
+        figure.draw_without_rendering()
+
+
 def test_every_size_has_its_line(tables):
     pico = tables["perplexity"].query("size == 'pico'")
     many = pd.concat([pico.assign(size=size) for size in "abcdef"])
-    assert len(figures.perplexity(many, "markov").axes[0].containers) == 6
+    assert len({line.get_color() for line in figures.perplexity(many, "markov").axes[0].lines}) == 6
 
 
 def test_saved_figures_do_not_hang_on_the_hashes_of_a_process(tmp_path):

@@ -6,8 +6,9 @@ import pytest
 
 from helpers.tables import NS, SIZES, run_tables
 from uddm_lib import results
+from uddm_lib.data import chain_entropy, markov_chain
 from uddm_lib.statistics import collect
-from uddm_lib.statistics.summary import RUN_COLUMNS
+from uddm_lib.statistics.summary import RUN_COLUMNS, of_denoiser
 
 
 def test_figure_tables_are_small_and_complete():
@@ -30,8 +31,15 @@ def test_figure_tables_average_over_trainings():
     drawn = collect.figure_tables(runs)
     one = collect.figure_tables(run_tables())
     for name, table in drawn.items():
-        assert len(table) == len(one[name]), name
-    for name in ("figure1_basins", "figure2_recovery", "figure5_entropy", "perplexity"):
+        trainings = 3 if name in ("figure2_trainings", "figure5_trainings") else 1
+        assert len(table) == trainings * len(one[name]), name
+    for name in (
+        "figure1_basins",
+        "figure2_recovery",
+        "figure5_entropy",
+        "entropy_gap",
+        "perplexity",
+    ):
         assert (drawn[name]["seeds"] == 3).all() and (one[name]["seeds"] == 1).all()
     assert (drawn["figure3_examples"]["seed"] == 2).all()
     counted = drawn["figure4_sequence_entropy"].groupby(["size", "n", "set"])["count"].sum()
@@ -55,7 +63,7 @@ def test_perplexity_is_that_of_the_mean_nelbo():
 
 def test_tables_without_seeds_are_those_of_one_training():
     runs = run_tables()
-    without = {name: table.drop(columns="seed") for name, table in runs.items()}
+    without = {name: table.drop(columns="seed", errors="ignore") for name, table in runs.items()}
     expected = collect.figure_tables(runs)
     for name, table in collect.figure_tables(without).items():
         pd.testing.assert_frame_equal(
@@ -63,16 +71,18 @@ def test_tables_without_seeds_are_those_of_one_training():
         )
 
 
-def write_runs(folder, provenance, seeds=(1,)):
+def write_runs(folder, provenance, seeds=(1,), corpus="markov"):
     """A made-up sweep on disk; ``provenance`` gives that of the tables of a size and n."""
-    tables = run_tables(sequences=2, seeds=seeds)
+    tables = run_tables(corpus, sequences=2, seeds=seeds)
     shapes = {"pico": (2, 32), "nano": (2, 64)}
     for size, n, seed in itertools.product(shapes, NS, seeds):
         blocks, width = shapes[size]
-        run = folder / (results.run_name("markov", size, n, seed))
-        about = {"corpus": "markov", "n": n, "n_blocks": blocks, "hidden_size": width}
+        run = folder / (results.run_name(corpus, size, n, seed))
+        about = {"corpus": corpus, "n": n, "n_blocks": blocks, "hidden_size": width}
+        about |= {"vocab_size": 32, "length": 16, "corpus_seed": 1}
         results.open_run(run, {**about, "seed": seed})
-        for name, table in tables.items():
+        for name in collect.RUN_TABLES:
+            table = tables[name]
             mine = table[(table["size"] == size) & (table["n"] == n) & (table["seed"] == seed)]
             results.write_table(mine, run / f"{name}.csv", provenance(size, n))
     return run
@@ -103,6 +113,27 @@ def test_tables_of_a_sweep_are_collected_small_models_first(tmp_path):
         collect.read_runs(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no run"):
         collect.read_runs(tmp_path / "kept")
+
+
+def test_corpora_are_described_from_their_runs(tmp_path):
+    write_runs(tmp_path, lambda size, n: {})
+    write_runs(tmp_path, lambda size, n: {}, corpus="kjv")
+    found = collect.read_runs(tmp_path)["corpora"].set_index("corpus")
+    assert found[["vocab_size", "tokens"]].to_numpy().tolist() == [[32, 16]] * 2
+    entropy = chain_entropy(*markov_chain(32, seed=1), 16) / 16
+    assert found.loc["markov", "entropy"] == pytest.approx(entropy)
+    assert np.isnan(found.loc["kjv", "entropy"])
+
+
+def test_single_trainings_average_to_the_mean():
+    drawn = collect.figure_tables(run_tables(sequences=4, seeds=(1, 2, 3)))
+    for figure, by in (("figure2_recovery", ["set", "t"]), ("figure5_entropy", ["set"])):
+        keys = [*RUN_COLUMNS, *by]
+        trainings = drawn[figure.replace("recovery", "trainings").replace("entropy", "trainings")]
+        assert (trainings.groupby(keys)["seed"].nunique() == 3).all()
+        means = of_denoiser(drawn[figure]).set_index(keys)["mean"].sort_index()
+        found = trainings.groupby(keys)["mean"].mean()
+        assert found.to_numpy() == pytest.approx(means.to_numpy())
 
 
 def test_runs_that_were_measured_differently_are_named(tmp_path):

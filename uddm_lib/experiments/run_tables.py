@@ -68,7 +68,8 @@ def recovery_tables(
     Returns:
         ``recovery`` (stochastic, by time ``t``) and ``basins`` (greedy, by ``share`` of corrupted
         tokens), rows as of :func:`uddm_lib.probes.token_recovery`; ``examples``, a row per token of
-        one training and one test sequence.
+        one training and one test sequence, at each of the levels ``example_t`` (stochastic) and
+        ``example_share`` (greedy).
     """
 
     def compute(run: TrainedRun) -> _Tables:
@@ -223,17 +224,18 @@ def _recovery(
 def _examples(run: TrainedRun, parameters: Mapping[str, Any]) -> Iterator[pd.DataFrame]:
     """A training and a test sequence: original, perturbed, restored by both processes."""
     model, vocab_size = run.model, run.model.vocab_size
-    t, share = parameters["example_t"], parameters["example_share"]
-    for process, level in (("stochastic", t), ("greedy", share)):
+    levels = [("stochastic", t) for t in parameters["example_t"]]
+    levels += [("greedy", share) for share in parameters["example_share"]]
+    for process, level in levels:
         for name in ("train", "test"):
             x = run.sets(1, parameters["seed"])[name]
             generator = torch.Generator(model.device).manual_seed(parameters["seed"])
             if process == "greedy":
-                z_t = diffusion.corrupt_share(x, share, vocab_size, generator)
+                z_t = diffusion.corrupt_share(x, level, vocab_size, generator)
                 start, steps = parameters["start_t"], parameters["greedy_steps"]
             else:
-                z_t = diffusion.corrupt(x, LogLinearSchedule().alpha(t), vocab_size, generator)
-                start, steps = t, parameters["steps"]
+                z_t = diffusion.corrupt(x, LogLinearSchedule().alpha(level), vocab_size, generator)
+                start, steps = level, parameters["steps"]
             end = sampling.restore(model, z_t, start, steps, process == "greedy", generator)
             stages = {"original": x, "perturbed": z_t, "restored": end}
             tokens = {

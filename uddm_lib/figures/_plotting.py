@@ -265,14 +265,38 @@ def limit_entries(
     ]
 
 
-def add_legend(figure: FigureBase, entries: Sequence[Line2D], where: str) -> None:
-    """Add a legend outside the panels, at the ``right`` or the ``bottom``."""
+def interval_entry(rows: pd.DataFrame, what: str, sequences: bool = True) -> Line2D:
+    """A legend entry that says what an interval is over: trainings, or sequences alone.
+
+    Args:
+        rows: a summary with the column ``seeds``.
+        what: ``bars``, which every point has, or ``bands``, which points of one training lack.
+        sequences: whether the interval is also over sequences.
+    """
+    few, many = int(rows["seeds"].min()), int(rows["seeds"].max())
+    if many <= 1:
+        text = "no bands" if what == "bands" else f"{what}: 95 % over sequences"
+        text = f"one training a point,\n{text}"
+    else:
+        count = f"{many}" if few == many else f"up to {many}"
+        text = f"{what}: 95 % over {count} trainings\na point"
+        text += " and their sequences" if sequences else ""
+        text += ";\nno band at one training" if what == "bands" and few == 1 else ""
+    return legend_entry(text, linestyle="none")
+
+
+def add_legend(
+    figure: FigureBase, entries: Sequence[Line2D], where: str, columns: int | None = None
+) -> None:
+    """Add a legend outside the panels, at the ``right`` or the ``bottom``.
+
+    At the bottom it has so many ``columns``, by default one for each entry.
+    """
     if where == "right":
         figure.legend(handles=entries, loc="outside right upper", handlelength=2.6)
     else:
-        figure.legend(
-            handles=entries, loc="outside lower center", ncols=len(entries), handlelength=2.6
-        )
+        columns = columns or len(entries)
+        figure.legend(handles=entries, loc="outside lower center", ncols=columns, handlelength=2.6)
 
 
 def add_title(figure: FigureBase, what: str, corpus: str) -> None:

@@ -1,9 +1,11 @@
 """Text as a picture: a monospace grid of tokens, marked by corruption and restoration.
 
-The three versions of a sequence stand under each other, token under token, and wrap together.
+The versions of a sequence stand under each other, token under token, and wrap together.
 """
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -37,10 +39,19 @@ _ROW, _GAP = 1.25, 0.7  # distance of rows, and of blocks beyond that, in line h
 def select_examples(
     examples: pd.DataFrame, corpus: str, process: str, size: str | None = None
 ) -> pd.DataFrame:
-    """The examples of one process, and of one size (the largest by default).
+    """The examples of one process and size (the largest by default), at the middle level.
 
     Where an n has several trainings, they are those of its smallest seed.
     """
+    table = all_levels(examples, corpus, process, size)
+    levels = sorted(table["level"].unique())
+    return table[table["level"] == levels[len(levels) // 2]]
+
+
+def all_levels(
+    examples: pd.DataFrame, corpus: str, process: str, size: str | None = None
+) -> pd.DataFrame:
+    """As :func:`select_examples`, at every level."""
     columns = ["size", "n", "set", "process", "level", "position", *VERSIONS]
     table = rows_of_corpus(examples, corpus, columns)
     table = rows_with(table, "size", size or unique(table, "size")[-1])
@@ -61,7 +72,11 @@ def draw_examples(figure: FigureBase, table: pd.DataFrame, corpus: str, letter: 
 
 def draw_text(figure: FigureBase, table: pd.DataFrame) -> None:
     """Draw sequences (a row per token): a row of panels per n, columns train and test."""
-    rows = _panels(table)
+    draw_panels(figure, _panels(table))
+
+
+def draw_panels(figure: FigureBase, rows: Sequence[Sequence["TextPanel"]]) -> None:
+    """Draw rows of panels, and the key."""
     heights = [max(panel.height for panel in row) for row in rows]
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False, height_ratios=heights)
     for row_axes, row, height in zip(axes, rows, heights):
@@ -80,27 +95,47 @@ def draw_text(figure: FigureBase, table: pd.DataFrame) -> None:
 
 def text_height(table: pd.DataFrame) -> float:
     """Inches that :func:`draw_text` needs, with titles and legend."""
-    return 0.6 + sum(0.3 + max(panel.height for panel in row) for row in _panels(table))
+    return panels_height(_panels(table))
 
 
-class _Panel:
-    """One sequence, laid out: which tokens stand on which line, and how large."""
+def panels_height(rows: Sequence[Sequence["TextPanel"]]) -> float:
+    """Inches that :func:`draw_panels` needs, with titles and legend."""
+    return 0.6 + sum(0.3 + max(panel.height for panel in row) for row in rows)
 
-    def __init__(self, sequence: pd.DataFrame, n: int, name: str) -> None:
-        self.tokens = {row: [_visible(token) for token in sequence[row]] for row in VERSIONS}
-        corrupted = sequence["original"] != sequence["perturbed"]
-        restored = sequence["original"] == sequence["restored"]
-        self.kinds = {
-            "original": ["untouched"] * len(sequence),
-            "perturbed": ["corrupted" if changed else "untouched" for changed in corrupted],
-            "restored": [_OUTCOMES[outcome] for outcome in zip(corrupted, restored)],
-        }
-        widths = [min(max(map(len, column)), MOST_WIDTH) for column in zip(*self.tokens.values())]
+
+class Version(NamedTuple):
+    """A row of text: its name, its tokens, and the kind of each."""
+
+    name: str
+    tokens: list[str]
+    kinds: list[str]
+
+
+def versions(sequence: pd.DataFrame, names: Sequence[str] = VERSIONS) -> list[Version]:
+    """A sequence (a row per token) as it was, perturbed, and restored, under such ``names``."""
+    corrupted = sequence["original"] != sequence["perturbed"]
+    restored = sequence["original"] == sequence["restored"]
+    kinds = (
+        ["untouched"] * len(sequence),
+        ["corrupted" if changed else "untouched" for changed in corrupted],
+        [_OUTCOMES[outcome] for outcome in zip(corrupted, restored)],
+    )
+    tokens = ([_visible(token) for token in sequence[version]] for version in VERSIONS)
+    return [Version(*row) for row in zip(names, tokens, kinds)]
+
+
+class TextPanel:
+    """Versions of one sequence, laid out: which tokens stand on which line, and how large."""
+
+    def __init__(self, title: str, rows: Sequence[Version], most_blocks: int = MOST_BLOCKS) -> None:
+        self.rows, self.most_blocks = rows, most_blocks
+        columns = zip(*(row.tokens for row in rows))
+        widths = [min(max(map(len, column)), MOST_WIDTH) for column in columns]
         self.width = min(max(LEAST_WIDTH, sum(widths)), MOST_WIDTH)
         self.font_size = min(9, 6 * MOST_WIDTH / self.width)
         self.places = self._wrapped(widths)
         self.blocks = 1 + (self.places[-1][0] if self.places else 0)
-        self.title = f"n = {n:,}, {'training' if name == 'train' else 'unseen test'} sequence"
+        self.title = title
         if len(self.places) < len(widths):
             self.title += f" (first {len(self.places)} of {len(widths)} tokens)"
 
@@ -110,7 +145,7 @@ class _Panel:
         for width in widths:
             if column + width > self.width:
                 column, block = 0, block + 1
-            if block == MOST_BLOCKS:
+            if block == self.most_blocks:
                 break
             places.append((block, column, width))
             column += width
@@ -124,17 +159,23 @@ class _Panel:
     @property
     def height(self) -> float:
         """Height of the panel in inches."""
-        return self.line_height * (self.blocks * (len(VERSIONS) * _ROW + _GAP))
+        return self.line_height * (self.blocks * (len(self.rows) * _ROW + _GAP))
 
     def draw(self, axis: Axes, height: float) -> None:
         """Draw the tokens on an axis of ``height`` inches."""
         for block in range(self.blocks):
-            for row, name in enumerate(VERSIONS):
-                y = (block * len(VERSIONS) + row) * _ROW + block * _GAP
-                axis.text(-1, y + 0.5, name, ha="right", va="center", fontsize=6.5, color="0.35")
-                for i, (token_block, column, width) in enumerate(self.places):
+            for i, row in enumerate(self.rows):
+                y = (block * len(self.rows) + i) * _ROW + block * _GAP
+                style: dict[str, Any] = {
+                    "ha": "right",
+                    "va": "center",
+                    "fontsize": 6.5,
+                    "color": "0.35",
+                }
+                axis.text(-1, y + 0.5, row.name, **style)
+                for token, kind, place in zip(row.tokens, row.kinds, self.places):
+                    token_block, column, width = place
                     if token_block == block:
-                        token, kind = self.tokens[name][i], self.kinds[name][i]
                         _draw_token(axis, (column, y), width, token, kind, self.font_size)
         axis.set(
             xlim=(-0.13 * self.width, self.width + 0.5), ylim=(height / self.line_height, -0.2)
@@ -142,13 +183,17 @@ class _Panel:
         axis.set_axis_off()
 
 
-def _panels(table: pd.DataFrame) -> list[list[_Panel]]:
-    sets = [name for name in ("train", "test") if name in set(table["set"])]
+def _panels(table: pd.DataFrame) -> list[list[TextPanel]]:
+    sets = {"train": "training", "test": "unseen test"}
+    sets = {name: text for name, text in sets.items() if name in set(table["set"])}
     rows = []
     for n in sorted(table["n"].unique()):
-        parts = [table[(table["n"] == n) & (table["set"] == name)] for name in sets]
+        parts = {text: table[(table["n"] == n) & (table["set"] == s)] for s, text in sets.items()}
         rows.append(
-            [_Panel(part.sort_values("position"), int(n), name) for part, name in zip(parts, sets)]
+            [
+                TextPanel(f"n = {n:,}, {text} sequence", versions(part.sort_values("position")))
+                for text, part in parts.items()
+            ]
         )
     return rows
 

@@ -16,6 +16,7 @@ from uddm_lib.figures._plotting import (
     draw_limit,
     draw_means,
     evenly_spaced,
+    interval_entry,
     legend_entry,
     limit_entries,
     ordered_styles,
@@ -26,17 +27,77 @@ from uddm_lib.figures._plotting import (
     unique,
     wrapped_panels,
 )
+from uddm_lib.figures._sizes import draw_bands, draw_trainings, size_colors, size_entries
 from uddm_lib.statistics.summary import of_denoiser
+from uddm_lib.statistics.transition import at_time
 
-_COLUMNS = ["size", "n", "set", "t", "mean", "low", "high"]
+_COLUMNS = ["size", "n", "set", "t", "mean", "low", "high", "seeds"]
 
 
 @styled
-def figure2(recovery: pd.DataFrame, corpus: str) -> Figure:
+def figure2(
+    recovery: pd.DataFrame,
+    corpus: str,
+    t: float | None = None,
+    trainings: pd.DataFrame | None = None,
+) -> Figure:
+    """Stochastic recovery against n at one t, a color per size (paper figure 2).
+
+    The exact limits, where they are known, are thin and gray: the memorizer's at both ends, the
+    generalizer's in between. The random control is a number in the key.
+
+    Args:
+        recovery: summary with the columns
+            ``corpus, size, n, denoiser, set, t, mean, low, high, seeds``.
+        corpus: the corpus to draw.
+        t: the diffusion time, one of the table's; by default that nearest to 0.1.
+        trainings: means of the single trainings, with the columns ``corpus, size, n, seed, set, t,
+            mean``. A corpus with one size shows them as thin lines; more sizes leave no room.
+
+    Raises:
+        ValueError: if the table has no such corpus, t or column.
+    """
+    table = rows_of_corpus(recovery, corpus, _COLUMNS)
+    t = min(unique(table, "t"), key=lambda time: abs(time - 0.1)) if t is None else t
+    table = at_time(table, t)
+    networks = of_denoiser(table)
+    styles = size_colors(unique(networks, "size"))
+    if len(styles) > 1 or networks["seeds"].max() <= 1:
+        trainings = None
+    figure, axes = panels(1, 1, (2.6, 3.9))
+    axis = axes[0, 0]
+    for name in ("train", "test"):
+        rows, line_style = networks[networks["set"] == name], SETS[name][1]
+        for size, (color, marker) in styles.items():
+            one = rows[rows["size"] == size]
+            draw_bands(axis, one, "n", color, marker=marker, linestyle=line_style)
+        if trainings is not None:
+            single = at_time(rows_of_corpus(trainings, corpus, ["n", "set", "t", "mean"]), t)
+            draw_trainings(axis, single[single["set"] == name], "n", color, line_style)
+    first = table[table["size"] == table["size"].iloc[0]]  # the limits hang on no model
+    for limit, name in (("memorizer", "train"), ("memorizer", "test"), ("generalizer", "test")):
+        draw_limit(axis, of_denoiser(first[first["set"] == name], limit), "n", GRAY)
+    set_log_n_axis(axis, networks["n"])
+    axis.set(ylim=(-0.03, 1.03), ylabel=f"token recovery rate at t = {t:g}")
+    entries = [*size_entries(styles, "test"), interval_entry(networks, "bands")]
+    if trainings is not None:
+        entries.append(legend_entry("single trainings", color="0.2", linewidth=0.6))
+    control = networks[networks["set"] == "random"]["mean"]
+    if len(control):
+        text = f"{SETS['random'][0]},\nat most {control.max():.2f}"
+        entries.append(legend_entry(text, linestyle="none"))
+    entries += limit_entries(table, "training above, unseen below", "both sets")
+    add_legend(figure, entries, "bottom", 2)
+    add_title(figure, "Token recovery", corpus)
+    return figure
+
+
+@styled
+def figure2_full(recovery: pd.DataFrame, corpus: str) -> Figure:
     """Stochastic recovery against n, a color per t and a panel per size (paper figure 2).
 
     Args:
-        recovery: summary with the columns ``corpus, size, n, denoiser, set, t, mean, low, high``.
+        recovery: as for :func:`figure2`.
         corpus: the corpus to draw.
     """
     table = rows_of_corpus(recovery, corpus, _COLUMNS)
@@ -58,7 +119,9 @@ def figure2(recovery: pd.DataFrame, corpus: str) -> Figure:
         entries.append(legend_entry(label, color="0.2", linestyle=line_style))
     control = f"{SETS['random'][0]},\nt = {min(styles):g}"
     entries.append(legend_entry(control, color=GRAY, linestyle=":"))
-    add_legend(figure, entries + limit_entries(table, "color of t"), "right")
+    entries += limit_entries(table, "color of t")
+    entries.append(interval_entry(of_denoiser(table), "bars"))
+    add_legend(figure, entries, "right")
     add_title(figure, "Token recovery", corpus)
     return figure
 
@@ -94,7 +157,9 @@ def recovery_against_time(recovery: pd.DataFrame, corpus: str) -> Figure:
         legend_entry(SETS[name][0], color=color, linestyle=SETS[name][1])
         for name, color in colors.items()
     ]
-    add_legend(figure, entries + limit_entries(table, "color of the set"), "right")
+    entries += limit_entries(table, "color of the set")
+    entries.append(interval_entry(of_denoiser(table), "bars"))
+    add_legend(figure, entries, "right")
     add_title(figure, "Token recovery", corpus)
     return figure
 

@@ -5,15 +5,15 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from uddm_lib.figures._plotting import (
-    COLORS,
-    MARKERS,
+    GRAY,
     Figure,
     add_legend,
     add_title,
-    draw_means,
     evenly_spaced,
+    interval_entry,
     legend_entry,
     ordered_styles,
     panels,
@@ -21,38 +21,63 @@ from uddm_lib.figures._plotting import (
     set_log_n_axis,
     set_plain_log_axis,
     styled,
+    unique,
 )
+from uddm_lib.figures._sizes import draw_bands, size_colors
 from uddm_lib.statistics.summary import require_columns
 
 _PANELS = "training loss", "held-out blocks, averaged weights"
 
 
 @styled
-def perplexity(validation: pd.DataFrame, corpus: str) -> Figure:
+def perplexity(
+    validation: pd.DataFrame, corpus: str, corpora: pd.DataFrame | None = None
+) -> Figure:
     """Validation perplexity against n, a line per size (the released code's extra figure).
 
     Args:
-        validation: a table with the columns ``corpus, size, n, perplexity``. With ``low`` and
-            ``high``, the interval over trainings, it has error bars.
+        validation: a table with the columns ``corpus, size, n, perplexity, low, high, seeds``.
         corpus: the corpus to draw.
+        corpora: a table with the columns ``corpus, vocab_size, entropy``, for two reference lines:
+            a uniform guess has the perplexity V, the source, where it is known, exp(entropy).
     """
-    table = rows_of_corpus(validation, corpus, ["size", "n", "perplexity"])
-    figure, axes = panels(1, 1, (4.6, 2.9))
-    axis, entries = axes[0, 0], []
-    for i, (size, rows) in enumerate(table.groupby("size", sort=False)):
-        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
-        rows = rows.sort_values("n").rename(columns={"perplexity": "mean"})
-        if {"low", "high"} <= set(rows):
-            draw_means(axis, rows, "n", color=color, marker=marker)
-        else:
-            axis.plot(rows["n"], rows["mean"], color=color, marker=marker)
-        entries.append(legend_entry(str(size), color=color, marker=marker))
+    table = rows_of_corpus(validation, corpus, ["size", "n", "perplexity", "low", "high", "seeds"])
+    table = table.rename(columns={"perplexity": "mean"})
+    styles = size_colors(unique(table, "size"))
+    figure, axes = panels(1, 1, (2.6, 3.4))
+    axis = axes[0, 0]
+    for size, (color, marker) in styles.items():
+        rows = table[table["size"] == size]
+        draw_bands(axis, rows, "n", color, marker=marker)
+    entries = [
+        legend_entry(size, color=color, marker=marker) for size, (color, marker) in styles.items()
+    ]
+    entries += _draw_references(axis, corpus, corpora)
+    entries.append(interval_entry(table, "bands", sequences=False))
     set_log_n_axis(axis, table["n"])
     axis.set_ylabel("validation perplexity\nper token")
     set_plain_log_axis(axis)
-    add_legend(figure, entries, "right")
+    add_legend(figure, entries, "bottom", 2)
     add_title(figure, "Validation perplexity", corpus)
     return figure
+
+
+def _draw_references(axis: Axes, corpus: str, corpora: pd.DataFrame | None) -> list[Line2D]:
+    """Draw what is known of the corpus as level lines, and return their legend entries."""
+    known = None if corpora is None else corpora[corpora["corpus"] == corpus]
+    if known is None or known.empty:
+        return []
+    size, entropy = known.iloc[0][["vocab_size", "entropy"]]
+    levels = {f"uniform guess, V = {size}": (size, ":")}
+    if not math.isnan(entropy):
+        perplexity = math.exp(entropy)
+        levels[f"source, exp(H) = {perplexity:.1f}"] = (perplexity, "-.")
+    for level, style in levels.values():
+        axis.axhline(level, color=GRAY, linestyle=style, linewidth=1)
+    return [
+        legend_entry(label, color=GRAY, linestyle=style, linewidth=1)
+        for label, (_, style) in levels.items()
+    ]
 
 
 @styled

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from uddm_lib.data import chain_entropy, markov_chain
 from uddm_lib.results import input_versions, read_run, read_table, resolve
+from uddm_lib.statistics.entropies import entropy_gap, token_auc
 from uddm_lib.statistics.summary import (
     RUN_COLUMNS,
     first_seeds,
@@ -35,13 +37,18 @@ __all__ = [
 
 RUN_TABLES = ("validation", "recovery", "basins", "examples", "token_entropy", "sequence_entropy")
 FIGURE_TABLES = (
+    "corpora",
+    "entropy_gap",
     "figure1_basins",
     "figure2_recovery",
+    "figure2_trainings",
     "figure3_examples",
     "figure3_token_entropy",
     "figure4_sequence_entropy",
     "figure5_entropy",
+    "figure5_trainings",
     "perplexity",
+    "token_auc",
     "transition",
 )
 
@@ -52,8 +59,10 @@ def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
     Trainings of the same size and n are ordered by their seed.
 
     Returns:
-        From a table's name (``recovery``, ``basins``, ...) to the table. The commits and code
-        digests of the runs are in its ``attrs["provenance"]["inputs"]``.
+        From a table's name (``recovery``, ``basins``, ...) to the table. One more, ``corpora``,
+        has the columns ``corpus, vocab_size, tokens`` (of a sequence, those that count) and
+        ``entropy`` (of the source, in nats per token; NaN where it is unknown). The commits and
+        code digests of the runs are in a table's ``attrs["provenance"]["inputs"]``.
 
     Warns:
         UserWarning: if different versions of the code made the runs, or if runs of a corpus were
@@ -68,7 +77,8 @@ def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
         raise FileNotFoundError(
             f"{folder} holds no run (no */run.json): train first, or give another folder"
         )
-    folders = [path for _, path in sorted(runs, key=lambda run: _rank(run[0]))]
+    runs.sort(key=lambda run: _rank(run[0]))
+    folders = [path for _, path in runs]
     missing = [
         f"{path.name}/{name}.csv"
         for path in folders
@@ -90,6 +100,7 @@ def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
         )
     _check_alike(parts)
     joined = {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+    joined["corpora"] = _corpora([run for run, _ in runs], joined["sequence_entropy"])
     return _with_versions(joined, versions)
 
 
@@ -105,14 +116,17 @@ def figure_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
     """
     entropy = tables["sequence_entropy"]
     entropy = entropy.assign(per_token=entropy["entropy"] / entropy["tokens"])
-    run = RUN_COLUMNS
+    run, recovery = RUN_COLUMNS, tables["recovery"]
     small = {
+        "corpora": tables["corpora"].copy(),
+        "entropy_gap": entropy_gap(entropy),
         "figure1_basins": summarize(
             tables["basins"], [*run, "denoiser", "set", "share"], "recovered", (0, 1)
         ),
         "figure2_recovery": summarize(
             tables["recovery"], [*run, "denoiser", "set", "t"], "recovered", (0, 1)
         ),
+        "figure2_trainings": _trainings(recovery, ["set", "t"], "recovered"),
         "figure3_examples": smallest_and_largest_n(first_seeds(tables["examples"])),
         "figure3_token_entropy": histogram(
             smallest_and_largest_n(tables["token_entropy"]), [*run, "set", "outcome"], "entropy"
@@ -121,8 +135,10 @@ def figure_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
         "figure5_entropy": summarize(
             entropy, [*run, "denoiser", "set"], "per_token", (0, math.inf)
         ),
+        "figure5_trainings": _trainings(entropy, ["set"], "per_token"),
         "perplexity": _perplexities(tables["validation"]),
-        "transition": transition_intervals(tables["recovery"]),
+        "token_auc": token_auc(smallest_and_largest_n(tables["token_entropy"])),
+        "transition": transition_intervals(recovery),
     }
     return _with_versions(small, _versions(tables.values()))
 
@@ -141,6 +157,25 @@ def _rank(run: dict[str, Any]) -> tuple[str, int, int, int]:
     """What runs are sorted by: corpus, size of the model, number of training blocks, seed."""
     scale = run["n_blocks"] * run["hidden_size"] ** 2
     return run["corpus"], scale, run.get("blocks", run["n"]), run.get("seed", 1)
+
+
+def _corpora(runs: Iterable[dict[str, Any]], sequence_entropy: pd.DataFrame) -> pd.DataFrame:
+    """What the figures' reference lines need to know of each corpus, from one of its runs."""
+    tokens, rows = sequence_entropy.groupby("corpus")["tokens"].first(), []
+    for name, run in {run["corpus"]: run for run in runs}.items():
+        entropy = np.nan
+        if name == "markov":
+            chain = markov_chain(run["vocab_size"], seed=run["corpus_seed"])
+            entropy = chain_entropy(*chain, run["length"]) / run["length"]
+        rows.append((name, run["vocab_size"], tokens[name], entropy))
+    return pd.DataFrame(rows, columns=["corpus", "vocab_size", "tokens", "entropy"])
+
+
+def _trainings(frame: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
+    """The mean of every training by itself: thin lines in the figures."""
+    training = [*RUN_COLUMNS, "seed"] if "seed" in frame else RUN_COLUMNS
+    means = of_denoiser(frame).groupby([*training, *by], sort=False)[value].mean()
+    return means.rename("mean").reset_index()
 
 
 def _perplexities(validation: pd.DataFrame) -> pd.DataFrame:

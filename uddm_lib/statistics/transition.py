@@ -17,7 +17,15 @@ from uddm_lib.statistics.summary import (
     resample_groups,
 )
 
-__all__ = ["at_time", "crossing", "distances", "gaps", "transition_intervals", "transition_points"]
+__all__ = [
+    "at_time",
+    "crossing",
+    "distances",
+    "gaps",
+    "paired_gaps",
+    "transition_intervals",
+    "transition_points",
+]
 
 
 def gaps(recovery: pd.DataFrame) -> pd.DataFrame:
@@ -104,7 +112,10 @@ def transition_intervals(
     rows = []
     for (corpus, size, t), models in recovery.groupby(["corpus", "size", "t"], sort=False):
         generator = np.random.default_rng(seed)
-        drawn = {n: _gap(rates, draws, generator) for n, rates in models.groupby("n")}
+        drawn = {
+            n: paired_gaps(rates, "recovered", ("train", "test"), draws, generator)[0]
+            for n, rates in models.groupby("n")
+        }
         measured = {n: gap for n, gap in drawn.items() if not np.isnan(gap).any()}
         if not measured:
             continue
@@ -153,24 +164,43 @@ def at_time(table: pd.DataFrame, t: float) -> pd.DataFrame:
     return rows
 
 
-def _gap(
-    rates: pd.DataFrame, draws: int, generator: np.random.Generator
-) -> Float[np.ndarray, " gaps"]:
-    """The gap at one n, then the gaps of its resamples; NaN if no training has one."""
-    rates = rates[rates["set"].isin(["train", "test"])]
-    sets = rates[rates["recovered"].notna()].groupby("seed")["set"].nunique()
-    rates = rates[rates["seed"].isin(sets.index[sets == 2])]
-    if rates.empty:
-        return np.full(1 + draws, np.nan)
+def paired_gaps(
+    frame: pd.DataFrame,
+    value: str,
+    sets: tuple[str, str],
+    draws: int,
+    generator: np.random.Generator,
+) -> tuple[Float[np.ndarray, " gaps"], int]:
+    """The mean of one set minus that of another, over the same trainings.
+
+    Args:
+        frame: rows of one point, with the columns ``seed``, ``set`` and ``value``. A training
+            without a value in one of the two sets is left out.
+        value: the column averaged.
+        sets: the two sets.
+        draws: number of resamples.
+        generator: of the resampling.
+
+    Returns:
+        The gap, then the gaps of its resamples, all NaN if no training has one; and the number of
+        trainings that have one.
+    """
+    frame = frame[frame["set"].isin(sets)]
+    counts = frame[frame[value].notna()].groupby("seed")["set"].nunique()
+    complete = counts.index[counts == 2]
+    frame = frame[frame["seed"].isin(complete)]
+    if frame.empty:
+        return np.full(1 + draws, np.nan), 0
     means, resampled = [], []
-    for name in ("train", "test"):
-        rows = rates[rates["set"] == name]
-        table = by_group(rows["recovered"].to_numpy(float), rows["seed"].to_numpy())
+    for name in sets:
+        rows = frame[frame["set"] == name]
+        table = by_group(rows[value].to_numpy(float), rows["seed"].to_numpy())
         means.append(np.nanmean(table, axis=1).mean())
         resampled.append(bootstrap_means(table, draws, generator))
     gap = means[0] - means[1]
     gaps = resample_groups(resampled[0] - resampled[1], generator)
-    return np.append(gap, np.where(np.isnan(gaps), gap, gaps))  # NaN: nothing corrupted in a draw
+    gaps = np.where(np.isnan(gaps), gap, gaps)  # NaN: nothing corrupted in a draw
+    return np.append(gap, gaps), len(complete)
 
 
 def _limit_distances(
