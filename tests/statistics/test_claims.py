@@ -226,20 +226,20 @@ def test_claims_that_must_hold_are_checked():
         claims.require(table, ["storage"])
 
 
-def test_a_table_in_markdown_has_a_row_for_a_claim_and_a_corpus():
+def test_a_table_in_markdown_has_a_row_for_a_claim_and_a_column_for_a_corpus():
     changed = {("train", 0, "large"): (0.5, 0), ("test", 0, "large"): (0.13, 0.1)}
     tables = [sweep(changed), sweep(sizes=["small"])]
     tables[1] = {name: table.assign(corpus="other") for name, table in tables[1].items()}
     joined = {name: pd.concat([table[name] for table in tables]) for name in tables[0]}
     table = evaluated(joined, "stored", "unseen_lost", "delay")
-    first = "| At the smallest n, training sequences come back | section 5, figure 2 | made "
     lines = claims.markdown(table).splitlines()
-    assert len(lines) == 2 + 3 * 2
-    assert lines[2].startswith(first + "| **does not hold** (large); **holds** (small) | 0.50 [0.")
-    assert lines[2].endswith("] (large) | share > 0.9 |")
-    assert lines[3].startswith("| | | other | **holds** | 1.00 [")
-    assert "| **undecided** (large); **holds** (small) | 0.10 [" in lines[4]
-    assert lines[7] == "| | | other | **not tested** | the sweep has one model size | |"
+    assert lines[0] == "| claim | paper | bound | made | other |"
+    assert len(lines) == 2 + 3
+    first = "| At the smallest n, training sequences come back | section 5, figure 2 | share > 0.9 "
+    assert lines[2].startswith(first + "| **does not hold** (large); **holds** (small): 0.50 [0.")
+    assert "] (large) | **holds**: 1.00 [" in lines[2]
+    assert "| **undecided** (large); **holds** (small): 0.10 [" in lines[3]
+    assert lines[4].endswith("| **not tested**: the sweep has one model size |")
     counted = claims.counts(table)
     assert counted.loc[("made", "large")].tolist() == [1, 2, 0, 0]
     assert counted.loc[("other", "small")].tolist() == [0, 0, 2, 1]

@@ -93,15 +93,12 @@ def test_a_value_that_is_missing_is_no_point():
 
 
 def test_flips_are_changes_between_two_verdicts():
-    old = ["holds", "does not hold", "undecided", "holds", "not tested"]
-    new = ["does not hold", "holds", "holds", "undecided", "holds"]
-    name = pd.DataFrame({"corpus": "kjv", "claim": list("abcde"), "measured": range(5)})
-    flips = comparison.verdict_flips(name.assign(verdict=old), name.assign(verdict=new))
-    assert flips["claim"].tolist() == ["a", "b"]
+    old = ["holds", "does not hold", "undecided", "holds", "not tested", "holds"]
+    new = ["does not hold", "holds", "holds", "undecided", "holds", "does not hold"]
+    claims = pd.DataFrame({"corpus": "kjv", "size": "nano", "name": list("abcdea"), "part": "t"})
+    flips = comparison.verdict_flips(claims.assign(verdict=old), claims.assign(verdict=new))
+    assert flips["name"].tolist() == ["a", "b"]
     assert flips["new"].tolist() == ["does not hold", "holds"]
-    older = name.assign(holds=[True, True, False, False, True])
-    flips = comparison.verdict_flips(older, name.assign(verdict=new))
-    assert flips["claim"].tolist() == ["a", "c"]
 
 
 def test_tables_of_a_folder(tmp_path):

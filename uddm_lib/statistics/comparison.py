@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from uddm_lib.results import read_table, resolve
+from uddm_lib.statistics.claims import folded
 
 __all__ = ["VERDICTS", "compare", "compared_shares", "read_tables", "verdict_flips"]
 
 VERDICTS = ("holds", "does not hold")  # a change from one to the other is a flip
 _VALUES = ("mean", "perplexity", "transition_n")  # what a table's interval is of
 _MEASURED = {*_VALUES, "nelbo", "low", "high", "sequences", "seeds"}  # the rest names the point
-_OF_A_CLAIM = ("corpus", "size", "name", "claim", "statistic")
 _ROUNDED = 1e-5  # tables of figures hold five decimals
 _OF_TWO_MEANS = math.sqrt(2)  # the error of a difference, in errors of a mean
 
@@ -102,18 +102,14 @@ def verdict_flips(committed: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """The claims whose verdict changed between ``VERDICTS``.
 
     Args:
-        committed: a table of claims, with the column ``verdict``, or ``holds`` (true or false).
+        committed: a table of claims (:func:`uddm_lib.statistics.claims.evaluate`).
         new: that of the other sweep.
 
     Returns:
-        A table with the columns that name a claim, ``committed`` and ``new``.
+        A table with the columns ``corpus``, ``size``, ``name``, ``committed`` and ``new``.
     """
-    labels = [name for name in _OF_A_CLAIM if name in committed and name in new]
-    both = pd.merge(
-        committed[labels].assign(committed=_verdicts(committed)),
-        new[labels].assign(new=_verdicts(new)),
-        on=labels,
-    )
+    both = folded(committed).merge(folded(new), on=["corpus", "size", "name"])
+    both = both.rename(columns={"verdict_x": "committed", "verdict_y": "new"})
     decided = both["committed"].isin(VERDICTS) & both["new"].isin(VERDICTS)
     return both[decided & (both["committed"] != both["new"])]
 
@@ -148,9 +144,3 @@ def _exact(points: pd.DataFrame) -> pd.Series:
     if "denoiser" not in points:
         return pd.Series(False, index=points.index)
     return points["denoiser"].notna() & (points["denoiser"] != "network")
-
-
-def _verdicts(claims: pd.DataFrame) -> pd.Series:
-    if "verdict" in claims:
-        return claims["verdict"]
-    return claims["holds"].map({True: VERDICTS[0], False: VERDICTS[1]})

@@ -115,7 +115,7 @@ def derived(
 
     A claim that does not hold is for the comparison to report: it does not stop the sweep.
     """
-    content = copy.deepcopy(content) | {"assert_claims": False}
+    content = copy.deepcopy(content) | {"assert_claims": []}
     for experiment in content["experiments"]:
         if seeds:
             experiment["seeds"] = seeds

@@ -1,8 +1,8 @@
 """A verdict on every claim of the paper, from the tables of a sweep's runs.
 
 The rule is the same for all claims. A claim sets a range for what is measured (``bounds`` says
-where each bound comes from), and a sweep gives that value with a 95 % bootstrap interval over
-trainings and sequences.
+where each bound comes from), and a sweep gives that value with its 95 % interval over trainings
+and sequences.
 
 - ``holds``: the whole interval lies inside the range.
 - ``does not hold``: the whole interval lies outside of it.

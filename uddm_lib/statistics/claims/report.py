@@ -29,7 +29,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The verdicts as a Markdown table: a row per claim and corpus.
+    """The verdicts as a Markdown table: a row per claim, a column per corpus.
 
     What was measured is given for the value that decides: of those with the verdict, the one
     nearest to its bound or farthest outside.
@@ -37,14 +37,16 @@ def markdown(table: pd.DataFrame) -> str:
     Args:
         table: of :func:`uddm_lib.statistics.claims.evaluate`.
     """
-    lines = ["| claim | paper | corpus | verdict | measured | bound |", "|---|---|---|---|---|---|"]
+    corpora = list(table["corpus"].unique())
+    rows = [["claim", "paper", "bound", *corpora], ["---"] * (3 + len(corpora))]
     for _, of_claim in table.groupby("name", sort=False):
-        first = of_claim.iloc[0]
-        begin = f"| {first['claim']} | {first['source']} "
+        first, cells, bounds = of_claim.iloc[0], dict.fromkeys(corpora, ""), {}
         for corpus, part in of_claim.groupby("corpus", sort=False):
-            lines.append(f"{begin}| {corpus} | {_verdicts(part)} | {_decided_by(part)} |")
-            begin = "| | "
-    return "\n".join(lines)
+            row = _deciding(part)
+            cells[corpus] = f"{_verdicts(part)}: {_measured(row)}"
+            bounds[f"{row['unit']} {row['bound']}"] = None
+        rows.append([first["claim"], first["source"], "; ".join(bounds), *cells.values()])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _first_verdict(verdicts: pd.Series) -> str:
@@ -62,17 +64,21 @@ def _verdicts(part: pd.DataFrame) -> str:
     return "; ".join(f"**{verdict}** ({sizes[verdict]})" for verdict in found)
 
 
-def _decided_by(part: pd.DataFrame) -> str:
-    """What was measured in the row that decides, and its bound, as two cells."""
+def _deciding(part: pd.DataFrame) -> pd.Series:
+    """The row that decides about a claim on a corpus."""
     rows = part[part["verdict"] == _first_verdict(part["verdict"])]
     if rows["verdict"].iloc[0] == "not tested":
-        return f"{rows['reason'].iloc[0]} |"
-    row = rows.iloc[rows.apply(_margin, axis=1).argmin()]
+        return rows.iloc[0]
+    return rows.iloc[rows.apply(_margin, axis=1).argmin()]
+
+
+def _measured(row: pd.Series) -> str:
+    """What was measured, with its interval and where; or why nothing was."""
+    if row["verdict"] == "not tested":
+        return row["reason"]
     value, low, high = (f"{round(row[name], 2) + 0:.2f}" for name in ("measured", "low", "high"))
-    where = [row["size"]] if part["size"].nunique() > 1 else []
-    where += [row["part"]] if row["part"] else []
-    note = f" ({', '.join(where)})" if where else ""
-    return f"{value} [{low}, {high}]{note} | {row['unit']} {row['bound']}"
+    where = [row["size"], *([row["part"]] if row["part"] else [])]
+    return f"{value} [{low}, {high}] ({', '.join(where)})"
 
 
 def _margin(row: pd.Series) -> float:
