@@ -40,12 +40,14 @@ def markdown(table: pd.DataFrame) -> str:
     corpora = list(table["corpus"].unique())
     rows = [["claim", "paper", "bound", *corpora], ["---"] * (3 + len(corpora))]
     for _, of_claim in table.groupby("name", sort=False):
-        first, cells, bounds = of_claim.iloc[0], dict.fromkeys(corpora, ""), {}
+        first, cells = of_claim.iloc[0], dict.fromkeys(corpora, "")
+        bounds: list[str] = []
         for corpus, part in of_claim.groupby("corpus", sort=False):
             row = _deciding(part)
             cells[corpus] = f"{_verdicts(part)}: {_measured(row)}"
-            bounds[f"{row['unit']} {row['bound']}"] = None
-        rows.append([first["claim"], first["source"], "; ".join(bounds), *cells.values()])
+            bounds.append(f"{row['unit']} {row['bound']}")
+        bound = "; ".join(dict.fromkeys(bounds))
+        rows.append([first["claim"], first["source"], bound, *cells.values()])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
