@@ -32,7 +32,8 @@ def trainings(gap_of_seed, base_of_seed=0.0):
 def test_gap_is_generated_minus_training_per_token():
     row = entropies.entropy_gap(sequences(trainings({1: 0.2, 2: 0.3, 3: 0.4}))).iloc[0]
     assert row["mean"] == pytest.approx(0.3) and row["seeds"] == 3
-    assert [row["low"], row["high"]] == pytest.approx([0.2, 0.4], abs=0.002)
+    reach = 4.303 * 0.1 / math.sqrt(3)  # Student's t, two degrees of freedom, times the error
+    assert [row["low"], row["high"]] == pytest.approx([0.3 - reach, 0.3 + reach], abs=0.01)
 
 
 def test_both_sets_of_a_draw_come_from_the_same_trainings():

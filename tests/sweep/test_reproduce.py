@@ -137,10 +137,8 @@ def test_a_sweep_is_run_again_beside_the_first(tmp_path):
     )
     notebooks = NOTEBOOKS | {"05_scaling": [*NOTEBOOKS["05_scaling"], draw]}
     write_checkout(tmp_path, notebooks)
-    package = tmp_path / "uddm_lib" / "statistics"
-    package.mkdir()
-    for name in ("__init__.py", "comparison.py"):
-        shutil.copy(ROOT / "uddm_lib" / "statistics" / name, package)
+    package = ROOT / "uddm_lib" / "statistics"
+    shutil.copytree(package, tmp_path / "uddm_lib" / "statistics")
     options = ("--cores", "2", "--threads", "1")
     text, status = finish(start(tmp_path, "-m", "uddm_lib", "sweep", "tiny", *options))
     assert status == 0, text

@@ -33,7 +33,9 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(parts), {"lr": learning_rate})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(  # type: ignore[override]
+        self, closure: Callable[[], float] | None = None
+    ) -> float | None:
         """Take one step; a ``closure`` computes the gradients anew, and its loss is returned."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         (group,) = self.param_groups
