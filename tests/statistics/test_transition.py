@@ -25,6 +25,15 @@ def recovery_summary(gap_by_n, t=0.1):
     return pd.DataFrame(rows, columns=["corpus", "size", "n", "denoiser", "set", "t", "mean"])
 
 
+def runs(gap_by_n):
+    """Recovery of one training with one sequence; t = 0.1."""
+    return recovery_summary(gap_by_n).rename(columns={"mean": "recovered"})
+
+
+def transition_n(frame):
+    return transition.transition_intervals(frame, draws=2)["transition_n"]
+
+
 def test_gap_is_train_minus_test():
     table = transition.gaps(recovery_summary({8: 0.4}))
     assert table.loc[0, ["train", "test", "gap"]].tolist() == pytest.approx([0.9, 0.5, 0.4])
@@ -43,21 +52,18 @@ def test_gap_is_train_minus_test():
     ],
 )
 def test_transition_against_a_hand_count(gaps, expected):
-    found = transition.transition_points(recovery_summary(gaps), t=0.1, threshold=0.3)
-    assert found["transition_n"].item() == pytest.approx(expected)
+    assert transition_n(runs(gaps)).item() == pytest.approx(expected)
 
 
 def test_transition_names_an_unknown_time():
     with pytest.raises(ValueError, match="t=0.7 is not in the table; it has 0.1"):
-        transition.transition_points(recovery_summary({8: 0.4}), t=0.7)
+        transition.at_time(recovery_summary({8: 0.4}), t=0.7)
 
 
 def test_a_model_without_a_measurement_does_not_spoil_the_transition():
-    frame = recovery_summary({10: 0.9, 100: 0.5, 1000: 0.1})
-    frame.loc[(frame["n"] == 100) & (frame["set"] == "train"), "mean"] = math.nan
-    assert transition.transition_points(frame, 0.1)["transition_n"].item() == pytest.approx(
-        10 ** (1 + 2 * 0.75)
-    )
+    frame = runs({10: 0.9, 100: 0.5, 1000: 0.1})
+    frame.loc[(frame["n"] == 100) & (frame["set"] == "train"), "recovered"] = math.nan
+    assert transition_n(frame).item() == pytest.approx(10 ** (1 + 2 * 0.75))
 
 
 def test_transition_interval_covers_the_transition_and_shrinks_with_more_sequences():
@@ -67,11 +73,14 @@ def test_transition_interval_covers_the_transition_and_shrinks_with_more_sequenc
     )
     assert many.columns.tolist() == ["corpus", "size", "t", "transition_n", "low", "high"]
     assert len(many) == len(SIZES) * 2
-    found = transition.transition_points(
-        collect.figure_tables(run_tables(sequences=240))["figure2_recovery"], 0.1
-    )
+    means = collect.figure_tables(run_tables(sequences=240))["figure2_recovery"]
+    gaps = transition.at_time(transition.gaps(means), 0.1).groupby("size", sort=False)
+    expected = [
+        transition.crossing(part["n"].to_numpy(float), part["gap"].to_numpy(), 0.3)
+        for _, part in gaps
+    ]
     at_t = many[many["t"] == 0.1]
-    assert at_t["transition_n"].tolist() == pytest.approx(found["transition_n"].tolist())
+    assert at_t["transition_n"].tolist() == pytest.approx(expected)
     assert (at_t["low"] < at_t["transition_n"]).all() and (
         at_t["transition_n"] < at_t["high"]
     ).all()

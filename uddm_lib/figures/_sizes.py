@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from uddm_lib.figures._plotting import MARKERS, SETS, legend_entry
+from uddm_lib.statistics.summary import with_seed
 
 _COLORS = ["#332288", "#44AA99", "#CC6677", "#DDAA33", "#882255", "#117733"]
 
@@ -38,10 +39,20 @@ def draw_bands(axis: Axes, rows: pd.DataFrame, x: str, color: Any, **style: Any)
     )
 
 
+def shown_trainings(trainings: pd.DataFrame | None, networks: pd.DataFrame) -> pd.DataFrame | None:
+    """The single trainings, if there are several and one size: more sizes leave no room."""
+    several = networks["seeds"].max() > 1
+    return trainings if several and networks["size"].nunique() == 1 else None
+
+
+def trainings_entry() -> Line2D:
+    """A legend entry of single trainings."""
+    return legend_entry("single trainings", color="0.2", linewidth=0.6)
+
+
 def draw_trainings(axis: Axes, rows: pd.DataFrame, x: str, color: Any, linestyle: str) -> None:
     """Draw single trainings as thin pale lines; rows with the columns ``x, mean`` and ``seed``."""
-    seeds = rows.groupby("seed") if "seed" in rows else [(1, rows)]
-    for _, training in seeds:
+    for _, training in with_seed(rows).groupby("seed"):
         training = training.sort_values(x)
         axis.plot(
             training[x],

@@ -27,7 +27,14 @@ from uddm_lib.figures._plotting import (
     unique,
     wrapped_panels,
 )
-from uddm_lib.figures._sizes import draw_bands, draw_trainings, size_colors, size_entries
+from uddm_lib.figures._sizes import (
+    draw_bands,
+    draw_trainings,
+    shown_trainings,
+    size_colors,
+    size_entries,
+    trainings_entry,
+)
 from uddm_lib.statistics.summary import of_denoiser
 from uddm_lib.statistics.transition import at_time
 
@@ -62,8 +69,7 @@ def figure2(
     table = at_time(table, t)
     networks = of_denoiser(table)
     styles = size_colors(unique(networks, "size"))
-    if len(styles) > 1 or networks["seeds"].max() <= 1:
-        trainings = None
+    trainings = shown_trainings(trainings, networks)
     figure, axes = panels(1, 1, (2.6, 3.9))
     axis = axes[0, 0]
     for name in ("train", "test"):
@@ -81,7 +87,7 @@ def figure2(
     axis.set(ylim=(-0.03, 1.03), ylabel=f"token recovery rate at t = {t:g}")
     entries = [*size_entries(styles, "test"), interval_entry(networks, "bands")]
     if trainings is not None:
-        entries.append(legend_entry("single trainings", color="0.2", linewidth=0.6))
+        entries.append(trainings_entry())
     control = networks[networks["set"] == "random"]["mean"]
     if len(control):
         text = f"{SETS['random'][0]},\nat most {control.max():.2f}"

@@ -17,7 +17,14 @@ from uddm_lib.figures._plotting import (
     styled,
     unique,
 )
-from uddm_lib.figures._sizes import draw_bands, draw_trainings, size_colors, size_entries
+from uddm_lib.figures._sizes import (
+    draw_bands,
+    draw_trainings,
+    shown_trainings,
+    size_colors,
+    size_entries,
+    trainings_entry,
+)
 from uddm_lib.statistics.summary import of_denoiser
 
 
@@ -45,8 +52,7 @@ def figure5(
     table = rows_of_corpus(entropy, corpus, ["size", "n", "set", "mean", "low", "high", "seeds"])
     networks, gap = of_denoiser(table), entropy_gap[entropy_gap["corpus"] == corpus]
     styles = size_colors(unique(networks, "size"))
-    if len(styles) > 1 or networks["seeds"].max() <= 1:
-        trainings = None
+    trainings = shown_trainings(trainings, networks)
     figure, axes = panels(2 if len(gap) else 1, 1, (2.6, 2.5), sharex=True)
     upper, lower = axes[0, 0], axes[-1, 0]
     for size, (color, marker) in styles.items():
@@ -73,7 +79,7 @@ def figure5(
         entries.append(legend_entry("exact generalizer", color=GRAY, **style))
     entries.append(interval_entry(networks, "bands"))
     if trainings is not None:
-        entries.append(legend_entry("single trainings", color="0.2", linewidth=0.6))
+        entries.append(trainings_entry())
     add_legend(figure, entries, "bottom", 2)
     add_title(figure, "Conditional entropy", corpus)
     return figure

@@ -10,9 +10,9 @@ import pandas as pd
 from uddm_lib.results import read_table, resolve
 from uddm_lib.statistics.claims import folded
 
-__all__ = ["VERDICTS", "compare", "compared_shares", "read_tables", "verdict_flips"]
+__all__ = ["compare", "compared_shares", "read_tables", "verdict_flips"]
 
-VERDICTS = ("holds", "does not hold")  # a change from one to the other is a flip
+_DECIDED = ("holds", "does not hold")  # a change from one to the other is a flip
 _VALUES = ("mean", "perplexity", "transition_n")  # what a table's interval is of
 _MEASURED = {*_VALUES, "nelbo", "low", "high", "sequences", "seeds"}  # the rest names the point
 _ROUNDED = 1e-5  # tables of figures hold five decimals
@@ -99,7 +99,7 @@ def compared_shares(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def verdict_flips(committed: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
-    """The claims whose verdict changed between ``VERDICTS``.
+    """The claims whose verdict changed between "holds" and "does not hold".
 
     Args:
         committed: a table of claims (:func:`uddm_lib.statistics.claims.evaluate`).
@@ -110,7 +110,7 @@ def verdict_flips(committed: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """
     both = folded(committed).merge(folded(new), on=["corpus", "size", "name"])
     both = both.rename(columns={"verdict_x": "committed", "verdict_y": "new"})
-    decided = both["committed"].isin(VERDICTS) & both["new"].isin(VERDICTS)
+    decided = both["committed"].isin(_DECIDED) & both["new"].isin(_DECIDED)
     return both[decided & (both["committed"] != both["new"])]
 
 

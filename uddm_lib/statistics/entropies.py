@@ -3,7 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from uddm_lib.statistics.summary import RUN_COLUMNS, check_bootstrap, of_denoiser, require_columns
+from uddm_lib.statistics.summary import (
+    RUN_COLUMNS,
+    check_bootstrap,
+    of_denoiser,
+    require_columns,
+    with_seed,
+)
 from uddm_lib.statistics.transition import paired_gaps
 
 __all__ = ["entropy_gap", "overlap", "token_auc"]
@@ -33,10 +39,8 @@ def entropy_gap(
     check_bootstrap(draws, level)
     table = of_denoiser(sequence_entropy)
     table = table.assign(per_token=table["entropy"] / table["tokens"])
-    if "seed" not in table:
-        table = table.assign(seed=1)
     rows = []
-    for key, point in table.groupby(RUN_COLUMNS, sort=False):
+    for key, point in with_seed(table).groupby(RUN_COLUMNS, sort=False):
         generator = np.random.default_rng(seed)
         gaps, seeds = paired_gaps(point, "per_token", ("generated", "train"), draws, generator)
         if seeds:

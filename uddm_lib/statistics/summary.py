@@ -21,6 +21,7 @@ __all__ = [
     "require_columns",
     "resample_groups",
     "summarize",
+    "with_seed",
 ]
 
 RUN_COLUMNS = ["corpus", "size", "n"]  # of a point in a figure; its trainings differ in the seed
@@ -193,15 +194,19 @@ def summarize(
         ValueError: if a column is missing.
     """
     require_columns(frame, [*by, value])
-    if "seed" not in frame:
-        frame = frame.assign(seed=1)
+    groups = with_seed(frame).groupby(list(by), sort=False, observed=True)
     rows = []
-    for key, group in frame.groupby(list(by), sort=False, observed=True)[[value, "seed"]]:
+    for key, group in groups[[value, "seed"]]:
         interval = bootstrap(group[value].to_numpy(), groups=group["seed"].to_numpy())
         group = group[group[value].notna()]
         rows.append((*_key(key), *interval, len(group), group["seed"].nunique(dropna=False)))
     table = pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "sequences", "seeds"])
     return table.assign(low=table["low"].clip(*bounds), high=table["high"].clip(*bounds))
+
+
+def with_seed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table with the column ``seed``: one without it is of one training."""
+    return frame if "seed" in frame else frame.assign(seed=1)
 
 
 def first_seeds(frame: pd.DataFrame) -> pd.DataFrame:

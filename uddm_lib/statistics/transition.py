@@ -15,6 +15,7 @@ from uddm_lib.statistics.summary import (
     pivot,
     require_columns,
     resample_groups,
+    with_seed,
 )
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "gaps",
     "paired_gaps",
     "transition_intervals",
-    "transition_points",
 ]
 
 
@@ -49,33 +49,6 @@ def gaps(recovery: pd.DataFrame) -> pd.DataFrame:
     return table[[*RUN_COLUMNS, "t", "train", "test", "gap"]]
 
 
-def transition_points(recovery: pd.DataFrame, t: float, threshold: float = 0.3) -> pd.DataFrame:
-    """The n at which the train - test gap first falls below a threshold, by corpus and size.
-
-    Between two neighboring n the gap is interpolated linearly in log n.
-
-    Args:
-        recovery: a summary of recovery, as for :func:`gaps`.
-        t: diffusion time, one of the table's.
-        threshold: share of corrupted tokens.
-
-    Returns:
-        A table ``corpus, size, transition_n``. It is infinite if the gap never falls below the
-        threshold. It is the smallest n if the gap lies below from the start: the transition is
-        then there or before.
-
-    Raises:
-        ValueError: if the table has no such t.
-    """
-    table = at_time(gaps(recovery), t)
-    rows = []
-    for (corpus, size), models in table.groupby(["corpus", "size"], sort=False):
-        models = models.sort_values("n")
-        n, gap = models["n"].to_numpy(float), models["gap"].to_numpy(float)
-        rows.append((corpus, size, crossing(n, gap, threshold)))
-    return pd.DataFrame(rows, columns=["corpus", "size", "transition_n"])
-
-
 def transition_intervals(
     recovery: pd.DataFrame,
     threshold: float = 0.3,
@@ -98,17 +71,14 @@ def transition_intervals(
         draws, seed, level: as for :func:`uddm_lib.statistics.summary.bootstrap`.
 
     Returns:
-        A table ``corpus, size, t, transition_n, low, high``; n is infinite if the gap never
-        falls below the threshold.
+        A table ``corpus, size, t, transition_n, low, high``; n as of :func:`crossing`.
 
     Raises:
         ValueError: if a column is missing, or ``draws`` or ``level`` is out of range.
     """
     require_columns(recovery, [*RUN_COLUMNS, "set", "t", "recovered"])
     check_bootstrap(draws, level)
-    recovery = of_denoiser(recovery)
-    if "seed" not in recovery:
-        recovery = recovery.assign(seed=1)
+    recovery = with_seed(of_denoiser(recovery))
     rows = []
     for (corpus, size, t), models in recovery.groupby(["corpus", "size", "t"], sort=False):
         generator = np.random.default_rng(seed)
@@ -223,7 +193,11 @@ def _limit_distances(
 def crossing(
     n: Float[np.ndarray, " models"], gap: Float[np.ndarray, " models"], threshold: float
 ) -> float:
-    """Where a gap first falls below a threshold, interpolated in log n; else infinite."""
+    """The n at which a gap first falls below a threshold, interpolated linearly in log n.
+
+    It is infinite if the gap never does. It is the smallest n if the gap lies below from the start:
+    the transition is then there or before.
+    """
     below = np.flatnonzero(gap < threshold)
     if not len(below):
         return np.inf

@@ -9,6 +9,7 @@ from uddm_lib.statistics.claims.bounds import (
     NOT_MUCH,
     ROUGHLY_HALF,
     TRAIN_TEST,
+    Measure,
     above,
     below,
     between,
@@ -17,6 +18,17 @@ from uddm_lib.statistics.claims.bounds import (
 )
 
 __all__ = ["RECOVERY", "STABILITY"]
+
+_CHANGE = "change of {} recovery from the smallest to the largest n"
+
+
+def _changes(name: str) -> Measure:
+    """Change of recovery with n, of both processes."""
+    return lambda m: {
+        "t = 0.1": m.change(lambda n: m.stochastic(n, name)),
+        "greedy": m.change(lambda n: m.basin(n, name)),
+    }
+
 
 RECOVERY = (
     claim(
@@ -45,29 +57,13 @@ RECOVERY = (
         "shrink",
         "As n grows, basins around training sequences shrink",
         "abstract, section 5, figures 1A and 2",
-        below(
-            -NEAR_ZERO,
-            "share",
-            "change of train recovery from the smallest to the largest n",
-            lambda m: {
-                "t = 0.1": m.change(lambda n: m.stochastic(n, "train")),
-                "greedy": m.change(lambda n: m.basin(n, "train")),
-            },
-        ),
+        below(-NEAR_ZERO, "share", _CHANGE.format("train"), _changes("train")),
     ),
     claim(
         "expand",
         "As n grows, basins around unseen sequences expand",
         "abstract, section 5, figures 1B and 2",
-        above(
-            NEAR_ZERO,
-            "share",
-            "change of test recovery from the smallest to the largest n",
-            lambda m: {
-                "t = 0.1": m.change(lambda n: m.stochastic(n, "test")),
-                "greedy": m.change(lambda n: m.basin(n, "test")),
-            },
-        ),
+        above(NEAR_ZERO, "share", _CHANGE.format("test"), _changes("test")),
     ),
     claim(
         "meet",
