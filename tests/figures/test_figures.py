@@ -218,9 +218,9 @@ def test_figure12_counts_tokens_and_says_how_well_entropy_tells_them_apart(table
     title = f"n = 8, training\n30 recovered, 30 failed\nAUC {value:.2f}"
     assert figure.axes[0].get_title(loc="left") == title
     few = bars[(bars["n"] == 8) & ((bars["size"] != "pico") | (bars["outcome"] == "recovered"))]
-    alone = figures.figure12_token_entropy(few, "markov", auc.assign(auc=math.nan))
+    alone = figures.figure12_token_entropy(few, "markov", auc.assign(failed=0, auc=math.nan))
     assert len(alone.axes) == len(SIZES) * 2
-    title = "n = 8, training\n30 recovered, 0 failed\nno AUC: one kind only"
+    title = "n = 8, training\n30 recovered, 0 failed\nno AUC: under 20 of a kind"
     assert alone.axes[0].get_title(loc="left") == title
 
 

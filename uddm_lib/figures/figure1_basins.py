@@ -53,7 +53,7 @@ def figure1(
     below = 0 if text is None else 0.4 + text_height(text)
     figure, axes = panels(1, 2, (3.8, 2.7), below, sharex=True, sharey=True)
     upper: FigureBase = figure if text is None else figure.subfigs[0]
-    _fill(upper, axes, table, corpus)
+    _fill(upper, axes, table, corpus, ("A  ", "B  "))
     if text is not None:
         draw_examples(figure.subfigs[1], text, corpus, "C  ")
     return figure
@@ -74,14 +74,20 @@ def figure6_basins(basins: pd.DataFrame, corpus: str) -> Figure:
     return figure
 
 
-def _fill(figure: FigureBase, axes: np.ndarray, table: pd.DataFrame, corpus: str) -> None:
+def _fill(
+    figure: FigureBase,
+    axes: np.ndarray,
+    table: pd.DataFrame,
+    corpus: str,
+    letters: tuple[str, str] = ("", ""),
+) -> None:
     """Draw a row of axes (training, test) per size, the key and the title."""
     require_columns(table, ["n", "denoiser", "set", "share", "mean", "low", "high", "seeds"])
     styles = ordered_styles(of_denoiser(table)["n"])
     for row, size in zip(axes, unique(table, "size")):
-        for axis, name, letter in zip(row, ("train", "test"), "AB"):
+        for axis, name, letter in zip(row, ("train", "test"), letters):
             _draw_basins(axis, table[table["size"] == size], name, styles)
-            axis.set_title(f"{letter}  {SETS[name][0]}, {size}", loc="left")
+            axis.set_title(f"{letter}{SETS[name][0]}, {size}", loc="left")
             axis.set_ylim(-0.03, 1.03)
         row[0].set_ylabel("token recovery rate\n(greedy)")
     for axis in axes[-1]:

@@ -18,6 +18,7 @@ from uddm_lib.figures._plotting import (
     styled,
     unique,
 )
+from uddm_lib.statistics.entropies import FEW
 
 _MOST_ROWS = 3  # a row of histograms is a value of n
 _COLUMNS = ["size", "n", "set", "outcome", "low", "high", "count", "share"]
@@ -127,7 +128,8 @@ def _draw_panel(
         numbers.append(f"{rows['count'].sum():,} {outcome}")
     title = f"n = {n:,}, {_SETS[name]}\n{', '.join(numbers)}"
     if auc is not None and len(panel):
-        found = auc.merge(panel[["corpus", "size", "n", "set"]].head(1))["auc"].dropna()
-        title += f"\nAUC {found.iloc[0]:.2f}" if len(found) else "\nno AUC: one kind only"
+        found = auc.merge(panel[["corpus", "size", "n", "set"]].head(1)).iloc[0]
+        few = min(found["recovered"], found["failed"]) < FEW
+        title += f"\nno AUC: under {FEW} of a kind" if few else f"\nAUC {found['auc']:.2f}"
     axis.set_title(title, loc="left", fontsize=size)
     axis.set_ylim(bottom=0)

@@ -12,7 +12,9 @@ from uddm_lib.statistics.summary import (
 )
 from uddm_lib.statistics.transition import paired_gaps
 
-__all__ = ["entropy_gap", "overlap", "token_auc"]
+__all__ = ["FEW", "entropy_gap", "overlap", "token_auc"]
+
+FEW = 20  # tokens or copies: fewer say nothing about others
 
 
 def entropy_gap(
@@ -76,5 +78,9 @@ def token_auc(token_entropy: pd.DataFrame) -> pd.DataFrame:
 
 
 def overlap(first: pd.DataFrame, second: pd.DataFrame) -> float:
-    """What two histograms with the same bins share: the sum of the smaller of the two shares."""
-    return float(np.minimum(first["share"].to_numpy(), second["share"].to_numpy()).sum())
+    """Overlap of two histograms with the same bins: 1 minus their Kolmogorov distance.
+
+    That distance is the largest one between the cumulative shares.
+    """
+    apart = first["share"].to_numpy().cumsum() - second["share"].to_numpy().cumsum()
+    return float(1 - abs(apart).max())

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from uddm_lib.statistics.claims.resamples import Draws, NotTested, Resamples
+from uddm_lib.statistics.entropies import FEW
 from uddm_lib.statistics.summary import of_denoiser
 from uddm_lib.statistics.transition import crossing
 
@@ -15,7 +16,6 @@ __all__ = ["Model"]
 LOW_ENTROPY = 0.1  # nats; a token below it is sure
 ONE_T = 0.1  # the time of claims that are made at one t, and the share of the greedy process
 LARGEST_T = 0.5  # of claims that are made at every t: at t = 1 nothing of the original is left
-FEW = 20  # tokens or copies: resamples of fewer say nothing about others
 THRESHOLD = 0.3  # share of corrupted tokens; where the gap falls below it lies the transition
 
 
