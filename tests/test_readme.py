@@ -44,3 +44,15 @@ def test_differences_are_those_of_the_laptop_profile():
         assert rows["sequences of a set, recovery"] == str(experiment["recovery"]["sequences"])
         assert rows["sequences, generation"] == str(experiment["entropy"]["generated"])
         assert "curriculum" not in experiment["training"]
+
+
+def test_the_desktop_profile_is_the_text_of_the_laptop_profile_with_more_points():
+    laptop, desktop = (
+        yaml.safe_load((ROOT / "runs" / f"{name}.yaml").read_text(encoding="utf-8"))["experiments"]
+        for name in ("laptop", "desktop")
+    )
+    changes = {"sizes": ["micro", "nano", "pico"], "n": desktop[0]["n"]}
+    for stage, counts in (("recovery", ["sequences"]), ("entropy", ["sequences", "generated"])):
+        changes[stage] = laptop[0][stage] | dict.fromkeys(counts, 512)
+    assert desktop == [laptop[0] | changes]
+    assert set(laptop[0]["n"]) < set(desktop[0]["n"]) and len(desktop[0]["n"]) == 9

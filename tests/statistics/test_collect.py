@@ -101,8 +101,7 @@ def test_tables_of_a_sweep_are_collected_small_models_first(tmp_path):
     assert joined["validation"]["size"].tolist() == ["pico"] * 4 + ["nano"] * 4
     assert joined["validation"]["n"].tolist() == [*NS, *NS]
     saved = collect.figure_tables(joined)
-    for name, table in saved.items():
-        results.write_table(table, tmp_path / "kept" / f"{name}.csv", {})
+    save(saved, tmp_path / "kept")
     again = collect.read_figure_tables(tmp_path / "kept")
     for name, table in saved.items():
         pd.testing.assert_frame_equal(again[name], table, check_dtype=False)
@@ -113,6 +112,37 @@ def test_tables_of_a_sweep_are_collected_small_models_first(tmp_path):
         collect.read_runs(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no run"):
         collect.read_runs(tmp_path / "kept")
+
+
+def save(tables, folder, about=None):
+    for name, table in {**tables, "claims": tables["corpora"][["corpus"]]}.items():
+        results.write_table(table, folder / f"{name}.csv", about or {})
+
+
+def test_a_corpus_is_that_of_the_first_folder_of_figures(tmp_path):
+    one = collect.figure_tables(run_tables(sequences=2))
+    for folder, corpora in {"a": ["markov"], "b": ["markov", "kjv"]}.items():
+        tables = {
+            name: pd.concat([table.assign(corpus=corpus, made=folder) for corpus in corpora])
+            for name, table in one.items()
+        }
+        save(tables, tmp_path / folder, {"commit": folder, "code": folder})
+    a, b = tmp_path / "a", tmp_path / "b"
+    for folders, made in (
+        ([a, b], {"markov": "a", "kjv": "b"}),
+        ([b, a], {"markov": "b", "kjv": "b"}),
+        (a, {"markov": "a"}),
+    ):
+        tables = collect.read_figure_tables(folders)
+        for name, table in one.items():
+            assert len(tables[name]) == len(made) * len(table), name
+            found = tables[name][["corpus", "made"]].drop_duplicates()
+            assert dict(found.itertuples(index=False)) == made, name
+        assert tables["claims"]["corpus"].tolist() == list(made)
+        codes = tables["claims"].attrs["provenance"]["inputs"]["code"]
+        assert codes == sorted(set(made.values()))
+    with pytest.raises(ValueError, match="folders: give at least one"):
+        collect.read_figure_tables([])
 
 
 def test_corpora_are_described_from_their_runs(tmp_path):

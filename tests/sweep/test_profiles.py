@@ -89,6 +89,6 @@ def test_an_error_names_the_experiment(checkout):
 
 
 def test_an_unknown_profile_is_named_and_the_schema_is_none(checkout):
-    known = "there are gpu, laptop, paper, smoke, tiny"
+    known = "there are desktop, gpu, laptop, paper, smoke, tiny"
     with pytest.raises(ProfileError, match=rf"no profile 'tyni' \(runs/tyni.yaml\); {known}$"):
         jobs_of("tyni", checkout)

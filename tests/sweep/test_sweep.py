@@ -27,7 +27,7 @@ def sweep(checkout, profile="tiny", *options):
     return finish(start_sweep(checkout, profile, *options))
 
 
-@pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu", "paper"])
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "desktop", "gpu", "paper"])
 def test_dry_run_has_the_expected_jobs(tmp_path, profile):
     write_sources(tmp_path)
     shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", dirs_exist_ok=True)

@@ -8,7 +8,7 @@ The runs' tables have a row per sequence or token (:func:`read_runs`). The small
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,14 +143,30 @@ def figure_tables(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]
     return _with_versions(small, _versions(tables.values()))
 
 
-def read_figure_tables(folder: str | Path) -> dict[str, pd.DataFrame]:
-    """The tables of :func:`figure_tables` from the folder where they were saved.
+def read_figure_tables(folders: str | Path | Sequence[str | Path]) -> dict[str, pd.DataFrame]:
+    """The tables of :func:`figure_tables`, and ``claims``, from the folder where they were saved.
+
+    Args:
+        folders: a folder of figures, or several. A corpus is that of the first folder that has it.
 
     Raises:
-        FileNotFoundError: if one is missing; the message names it.
-        ValueError: if one is damaged; the message names it.
+        FileNotFoundError: if a table is missing; the message names it.
+        ValueError: if one is damaged; the message names it. Or if ``folders`` is empty.
     """
-    return {name: read_table(resolve(folder) / f"{name}.csv") for name in FIGURE_TABLES}
+    folders = [folders] if isinstance(folders, str | Path) else folders
+    if not folders:
+        raise ValueError("folders: give at least one folder of figures")
+    known: set[str] = set()
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in (*FIGURE_TABLES, "claims")}
+    for folder in folders:
+        tables = {name: read_table(resolve(folder) / f"{name}.csv") for name in parts}
+        for name, table in tables.items():
+            if new := set(table["corpus"]) - known:
+                parts[name].append(table[table["corpus"].isin(new)])
+        known.update(tables["corpora"]["corpus"])
+    joined = {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+    versions = _versions(table for tables in parts.values() for table in tables)
+    return _with_versions(joined, versions)
 
 
 def _rank(run: dict[str, Any]) -> tuple[str, int, int, int]:
