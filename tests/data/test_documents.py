@@ -12,6 +12,7 @@ import torch
 
 from uddm_lib.data import documents, load_corpus
 from uddm_lib.data.documents import Documents, files_of
+from uddm_lib.experiments import _data
 
 SENTENCES = [f"On day {day} the red hen laid {day * day % 97} eggs." for day in range(400)]
 LINES = "\n".join(SENTENCES)
@@ -36,6 +37,8 @@ def rows(column="text"):
     return "\n".join(json.dumps({"id": i, column: text}) for i, text in enumerate(SENTENCES))
 
 
+SEPARATORS = "a\u2028b\u2029c\x85d\x0ce\x0bf"  # a line, to Python's files
+
 TAKEN = {  # file: content, option, documents
     "lines.txt": (LINES, "", SENTENCES),
     "blank.txt": ("\n\n \n" + LINES.replace("\n", "\n\n\t\n"), "", SENTENCES),
@@ -52,7 +55,7 @@ TAKEN = {  # file: content, option, documents
     "mark.txt": ("\ufeff" + LINES, "", SENTENCES),
     "windows.txt": (LINES.replace("\n", "\r\n"), "", SENTENCES),
     "mac.txt": (LINES.replace("\n", "\r"), "", SENTENCES),
-    "separators.txt": ("a\u2028b\u2029c\x85d\x0ce\x0bf\n\x0c\ng", "", ["a\u2028b\u2029c\x85d\x0ce\x0bf", "g"]),
+    "separators.txt": (f"{SEPARATORS}\n\x0c\ng", "", [SEPARATORS, "g"]),
     "scripts.txt": ("Ω мир\n中文 नमस्ते\n🐔 é", "", ["Ω мир", "中文 नमस्ते", "🐔 é"]),
 }  # fmt: skip
 
@@ -66,7 +69,9 @@ def test_a_file_is_taken(tmp_path, name, compress):
     assert read(file, option) == texts
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])  # fmt: skip
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+)
 def test_parquet_is_taken(tmp_path, kind):
     table = pa.table(
         {"n": range(401), "body": pa.array([*SENTENCES, None], pa.string()).cast(kind)}
@@ -90,7 +95,9 @@ def test_a_folder_is_taken_without_its_hidden_files(tmp_path):
     assert read(tmp_path) == ["first", *SENTENCES, "last"]
 
 
-@pytest.mark.parametrize("name", ["novel", "book-file.txt", "lines.txt", "book.txt", "rows.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["novel", "book-file.txt", "lines.txt", "rows.jsonl", "lines-paragraph.txt"]
+)
 def test_parts_do_not_change_the_documents(tmp_path, name, monkeypatch):
     content, option, texts = TAKEN[name]
     (tmp_path / name).write_text(content)
@@ -105,20 +112,35 @@ BAD = {  # file: content, message
     "utf32.txt": (LINES.encode("utf-32"), "utf32.txt is UTF-32 text"),
     "no-mark.txt": (LINES.encode("utf-16-le"), "no-mark.txt is UTF-16LE text; convert it"),
     "big.jsonl": (rows().encode("utf-16-be"), "big.jsonl is UTF-16BE text; convert it"),
-    "latin.txt": (f"{LINES}\nä, grün".encode("latin-1"), "latin.txt, line 401, character 1: byte 0xe4.* iconv"),
+    "latin.txt": (
+        f"{LINES}\nä, grün".encode("latin-1"),
+        "latin.txt, line 401, character 1: byte 0xe4.* iconv",
+    ),
     "cut.txt": ("one\ngrün".encode()[:-2], "cut.txt, line 2, character 3: byte 0xc3"),
     "binary.txt": (LINES.encode() + b"\na\0b", "binary.txt, line 401: a zero byte"),
     "paper.pdf": (b"%PDF-1.7\n", "paper.pdf is a PDF; give plain text"),
     "letter.docx": (b"PK\3\4....", "letter.docx is a zip archive"),
     "text.txt.xz": (b"\xfd7zXZ\0", "text.txt.xz is compressed by xz"),
-    "half.txt.gz": (gzip.compress(LINES.encode())[:-99], "half.txt.gz is damaged: .*; copy it again"),
+    "half.txt.gz": (
+        gzip.compress(LINES.encode())[:-99],
+        "half.txt.gz is damaged: .*; copy it again",
+    ),
     "half.parquet": (b"PAR1 and no more", "half.parquet is damaged: .*; copy it again"),
-    "broken.jsonl": (b'{"text": "a"}\n{"text": ', "broken.jsonl, line 2: .*each line must be an obj"),
+    "broken.jsonl": (
+        b'{"text": "a"}\n{"text": ',
+        "broken.jsonl, line 2: .*each line must be an obj",
+    ),
     "array.json": (b'[{"text": "a"}]', "array.json, line 1: list in place of an object"),
-    "other.jsonl": (b'{"text": "a"}\n{"body": "a", "n": 1}', "line 2: there is no column text; there are body, n. Name one after the path: text:PATH#COLUMN"),
+    "other.jsonl": (
+        b'{"text": "a"}\n{"body": "a", "n": 1}',
+        "line 2: there is no column text; there are body, n. Name one after the path: text:PATH#",
+    ),
     "number.jsonl": (b'{"text": 7}', "line 1: text must be text; got 7"),
-    "half.jsonl": (rb'{"text": "a \ud83d b"}', r"half.jsonl, line 1: text holds half a character, '.ud83d'"),
-}  # fmt: skip
+    "half.jsonl": (
+        rb'{"text": "a \ud83d b"}',
+        r"half.jsonl, line 1: text holds half a character, '.ud83d'",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -253,3 +275,35 @@ def test_a_progress_bar_is_shown_where_it_is_asked_for(tmp_path, capsys, monkeyp
     load_corpus(f"text:{tmp_path / 'a.txt'}", cache=False, progress=True)
     out, error = capsys.readouterr()
     assert out == "" and "a.txt: learning tokens" in error and "packing" in error
+
+
+def parquet(texts):
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": texts}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+FORMATS = {
+    "a.txt": lambda texts: "\n".join(texts).encode(),
+    "a.txt.gz": lambda texts: gzip.compress("\n".join(texts).encode()),
+    "a.jsonl": lambda texts: "\n".join(json.dumps({"text": text}) for text in texts).encode(),
+    "a.parquet": parquet,
+    "novel.txt": lambda texts: " ".join(texts).encode(),
+    "book.txt": lambda texts: "\n\n".join(textwrap.fill(text * 4, 70) for text in texts).encode(),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_changed_data_is_noticed_in_every_format(tmp_path, name, monkeypatch):
+    parameters = {"corpus": f"text:{tmp_path / name}", "length": 16, "n": "all"}
+    monkeypatch.setattr("uddm_lib.data.text.cache_folder", lambda cache: tmp_path / "cache")
+    (tmp_path / name).write_bytes(FORMATS[name](SENTENCES))
+    corpus = _data.corpus_of(parameters)
+    blocks = _data.blocks_of(corpus, parameters)
+    recorded = {**parameters, "n": len(blocks), **_data.digests(blocks, corpus)}
+    again = _data.corpus_of(parameters)
+    assert torch.equal(_data.blocks_of_run(tmp_path, recorded, again), blocks)
+    swapped = [*SENTENCES[:50], SENTENCES[51], SENTENCES[50], *SENTENCES[52:]]
+    (tmp_path / name).write_bytes(FORMATS[name](swapped))
+    with pytest.raises(ValueError, match="blocks.* changed since"):
+        _data.blocks_of_run(tmp_path, recorded, _data.corpus_of(parameters))

@@ -108,7 +108,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[io.BufferedIOBase]:
+def _opened(file: Path) -> Iterator[io.BufferedReader | gzip.GzipFile]:
     """The bytes of a file, unpacked if gzip packed them."""
     with open(file, "rb") as raw:
         if raw.peek(2)[:2] == b"\x1f\x8b":
@@ -140,7 +140,7 @@ def _parts(file: Path, option: str) -> Iterator[Part]:
         raise ValueError(f"{file} is damaged: {error}; copy it again") from None
 
 
-def _plain(file: Path, text: io.TextIOWrapper, option: str) -> Iterator[Part]:
+def _plain(file: Path, text: io.TextIOBase, option: str) -> Iterator[Part]:
     if option not in ("", *RULES):
         allowed = ", ".join(f"#{rule}" for rule in RULES)
         raise ValueError(f"{file} is plain text: what follows it must be one of {allowed}")
@@ -156,7 +156,7 @@ def _plain(file: Path, text: io.TextIOWrapper, option: str) -> Iterator[Part]:
         yield from _lines(chunks)
 
 
-def _chunks(file: Path, text: io.TextIOWrapper) -> Iterator[str]:
+def _chunks(file: Path, text: io.TextIOBase) -> Iterator[str]:
     line = 1
     while chunk := text.read(CHUNK):
         if "\0" in chunk:
@@ -209,7 +209,7 @@ def _is_wrapped(text: str) -> bool:
     return full > 0.5 * len(inside) > 0 and long_ends < 0.5 * len(ends)
 
 
-def _json_lines(file: Path, text: io.TextIOWrapper, column: str) -> Iterator[Part]:
+def _json_lines(file: Path, text: io.TextIOBase, column: str) -> Iterator[Part]:
     for number, line in enumerate(text, 1):
         if not line.strip():
             continue

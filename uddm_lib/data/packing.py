@@ -295,7 +295,9 @@ def _pack(
     rest = np.empty(0, np.int32)
     # "</s>" in a text is text, not the end of a document.
     tokenizer.encode_special_tokens = True
-    with tempfile.SpooledTemporaryFile(BYTES_IN_MEMORY, dir=folder) as file:
+    with tempfile.SpooledTemporaryFile(
+        BYTES_IN_MEMORY, dir=str(folder) if folder else None
+    ) as file:
         for batch in batches:
             ids = []
             encoded = tokenizer.encode_batch_fast(
@@ -309,7 +311,8 @@ def _pack(
             pieces, rest = np.split(stream, [len(stream) // inner * inner])
             pieces = pieces.reshape(-1, inner)
             count += len(pieces)
-            file.write(np.pad(pieces, ((0, 0), (1, 1)), constant_values=((0, 0), (bos, eos))))
+            blocks = np.pad(pieces, ((0, 0), (1, 1)), constant_values=((0, 0), (bos, eos)))
+            file.write(blocks.data)
         tokenizer.encode_special_tokens = False
         shape = (count, length)
         if file.tell() > BYTES_IN_MEMORY:
