@@ -70,3 +70,45 @@ def test_the_place_of_a_bad_id_is_found_in_any_part(monkeypatch):
     blocks[13, 2] = blocks[17, 1] = 9
     with pytest.raises(ValueError, match=r"token id 9 \(block 13, position 2\)"):
         check_blocks(blocks, 9)
+
+
+def repeated(train, test):
+    """Which rows repeat an earlier one."""
+    seen, again = set(), []
+    for row in map(tuple, torch.cat([train, test]).tolist()):
+        again.append(row in seen)
+        seen.add(row)
+    return torch.tensor(again).split([len(train), len(test)])
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64])
+def test_repeated_blocks_are_dropped_and_the_order_stays(monkeypatch, dtype):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 7)
+    generator = torch.Generator().manual_seed(1)
+    train, test = torch.randint(6, (150, 2), generator=generator, dtype=dtype).split([100, 50])
+    again = repeated(train, test)
+    expected = [train[~again[0]], test[~again[1]]]
+    left, held_out, duplicates = module.distinct(train, test)
+    assert torch.equal(left, expected[0]) and torch.equal(held_out, expected[1])
+    assert duplicates == {"train": int(again[0].sum()), "test": int(again[1].sum())}
+
+
+@pytest.mark.parametrize("rows", [3, 1000])
+@pytest.mark.parametrize("run", [1, 2, 3, 5, 6, 7, 8])
+def test_runs_of_tokens_are_found_in_the_training_part(monkeypatch, run, rows):
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", rows)
+    generator = torch.Generator().manual_seed(2)
+    train, test = torch.randint(4, (60, 8), generator=generator).split([30, 30])
+    test[0, :7] = torch.cat([train[4, 5:], train[5, :4]])  # across two blocks of the stream
+    stream = train.flatten().tolist()
+    known = {tuple(stream[i : i + run]) for i in range(len(stream) - run + 1)}
+    expected = [
+        any(tuple(row[i : i + run]) in known for i in range(8 - run + 1)) for row in test.tolist()
+    ]
+    assert module.have_run_in(train, test, run).tolist() == expected
+    assert run == 8 or expected[0]
+
+
+def test_an_empty_training_part_has_no_run():
+    train, test = torch.ones(0, 5, dtype=torch.int64), torch.ones(3, 5, dtype=torch.int64)
+    assert module.have_run_in(train, test, 4).tolist() == [False] * 3

@@ -42,3 +42,22 @@ def test_all_blocks_are_a_subset_too():
 def test_subset_refuses_other_sizes(n, unchecked):
     with pytest.raises(ValueError, match="n=.* is not an integer from 1 to 4"):
         subset(torch.zeros(4, 3, dtype=torch.int64), n)
+
+
+def test_near_duplicates_are_test_blocks_with_a_long_run_in_train(tmp_path):
+    """Held-out lines that differ from a line of train by their last word alone."""
+    lines = [f"The {i * i} hens of day {i} laid {i * 7} eggs in {i * 13} nests" for i in range(600)]
+    shares = []
+    for text in (lines, [f"{line} {word}" for line in lines for word in ("first", "last")]):
+        (tmp_path / "text.txt").write_text("\n".join(text))
+        corpus = load_corpus(f"text:{tmp_path / 'text.txt'}", length=32, cache=False)
+        shares.append(corpus.near_duplicates(20))
+        assert corpus.near_duplicates() >= shares[-1] >= corpus.near_duplicates(30) == 0
+        assert corpus.near_duplicates(20, sample=1) in (0, 1)
+    assert shares[0] < 0.1 and shares[1] > 0.5
+
+
+@pytest.mark.parametrize("run", [0, 17, True, "8"])
+def test_near_duplicates_refuse_other_runs(markov, run, unchecked):
+    with pytest.raises(ValueError, match="run=.* is not an integer from 1 to 16"):
+        markov.near_duplicates(run)

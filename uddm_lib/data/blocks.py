@@ -2,12 +2,14 @@
 
 import hashlib
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int, UInt64
 from torch import Tensor
 
-__all__ = ["check_blocks", "digest", "distinct"]
+__all__ = ["check_blocks", "digest", "distinct", "have_run_in"]
 
+FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with bits of no pattern
 ROWS_AT_ONCE = 65_536  # bounds the memory that memory-mapped blocks take
 
 
@@ -65,12 +67,73 @@ def distinct(
 ) -> tuple[Int[Tensor, "_ L"], Int[Tensor, "_ L"], dict[str, int]]:
     """Drop repeated blocks, and blocks of ``test`` that are in ``train``; the order stays.
 
+    Blocks are told apart by digests of 64 bits. What is left is moved forward in place, so that
+    memory-mapped blocks are never held in memory as a whole.
+
     Returns:
         What is left of ``train`` and of ``test``, and how many blocks each of them lost.
     """
-    _, group = torch.unique(torch.cat([train, test]), dim=0, return_inverse=True)
-    index = torch.arange(len(group))
-    first = torch.full_like(index, len(group)).scatter_reduce(0, group, index, "amin")
-    kept_train, kept_test = (first[group] == index).split([len(train), len(test)])
+    digests = np.concatenate([_digests(train), _digests(test)])
+    kept = np.zeros(len(digests), bool)
+    kept[np.unique(digests, return_index=True)[1]] = True  # the first of each
+    kept_train, kept_test = np.split(kept, [len(train)])
     duplicates = {"train": int((~kept_train).sum()), "test": int((~kept_test).sum())}
-    return train[kept_train], test[kept_test], duplicates
+    return _moved_forward(train, kept_train), _moved_forward(test, kept_test), duplicates
+
+
+def have_run_in(train: Int[Tensor, "N L"], test: Int[Tensor, "M L"], run: int) -> Bool[Tensor, "M"]:
+    """Which blocks of ``test`` have ``run`` tokens in a row that stand in ``train``.
+
+    The blocks of ``train`` are taken as one stream of tokens, in order. Runs are told apart by
+    digests of 64 bits.
+    """
+    wanted = _run_digests(test.numpy(), run)
+    known = np.unique(wanted)
+    found = np.zeros(len(known), bool)
+    # Most runs are not wanted; a table of the digests' first bits says so at once.
+    shift = np.uint64(64 - 20)
+    table = np.zeros(2**20, bool)
+    table[known >> shift] = True
+    tail = train[:0].flatten().numpy()
+    for rows in train.split(ROWS_AT_ONCE):
+        stream = np.concatenate([tail, rows.flatten().numpy()])
+        tail = stream[max(0, len(stream) - run + 1) :]
+        digests = _run_digests(stream, run)
+        digests = digests[table[digests >> shift]]
+        place = np.searchsorted(known, digests).clip(max=len(known) - 1)
+        found[place[known[place] == digests]] = True
+    return torch.from_numpy(found[np.searchsorted(known, wanted)].any(-1))
+
+
+def _digests(blocks: Int[Tensor, "N L"]) -> UInt64[np.ndarray, "N"]:
+    """A digest of 64 bits for each block."""
+    rows = (row for some in blocks.split(ROWS_AT_ONCE) for row in some.int().contiguous().numpy())
+    numbers = (int.from_bytes(hashlib.blake2b(row, digest_size=8).digest()) for row in rows)
+    return np.fromiter(numbers, np.uint64, len(blocks))
+
+
+def _run_digests(tokens: Int[np.ndarray, "*B L"], run: int) -> UInt64[np.ndarray, "*B _"]:
+    """A digest of 64 bits for every ``run`` tokens in a row."""
+    single = tokens.astype(np.uint64) + np.uint64(1)
+
+    def sums(size: int) -> UInt64[np.ndarray, "*B _"]:
+        """Polynomials in FACTOR, modulo 2**64; those of long runs from those of their halves."""
+        if size == 1:
+            return single
+        half = size // 2
+        parts = sums(half)
+        both = parts[..., :-half] * np.uint64(pow(int(FACTOR), half, 2**64)) + parts[..., half:]
+        return both if size % 2 == 0 else both[..., :-1] * FACTOR + single[..., size - 1 :]
+
+    digests = sums(run)
+    # The first bits of a product depend on all bits of what is multiplied.
+    return (digests ^ (digests >> np.uint64(32))) * FACTOR
+
+
+def _moved_forward(blocks: Int[Tensor, "N L"], kept: Bool[np.ndarray, "N"]) -> Int[Tensor, "_ L"]:
+    index = np.flatnonzero(kept)
+    if len(index) < len(blocks):
+        for start in range(0, len(index), ROWS_AT_ONCE):
+            rows = index[start : start + ROWS_AT_ONCE]
+            blocks[start : start + len(rows)] = blocks[torch.from_numpy(rows)]
+    return blocks[: len(index)]

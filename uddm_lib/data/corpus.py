@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from uddm_lib._checks import integer
+from uddm_lib.data.blocks import have_run_in
 
 if TYPE_CHECKING:
     import transformers  # slow to import, so left to those who make a tokenizer
@@ -23,7 +24,8 @@ class Corpus:
     Attributes:
         name: as given to :func:`uddm_lib.data.load_corpus`.
         train: (N, L) int64 token ids without repeated rows, in the order of the text. The blocks
-            of ``lm1b`` are memory-mapped, of type int16 or int32: take rows, then ``.long()``.
+            of ``lm1b`` and of texts beyond 67 million tokens are memory-mapped, of type int16 or
+            int32: take rows, then ``.long()``.
         test: (M, L) int64 token ids without repeated rows and without rows of ``train``. They are
             shuffled with the seed of the corpus, so the first k are a sample of the test part, the
             same for all runs. (The sequences of ``markov`` are drawn independently.)
@@ -55,6 +57,18 @@ class Corpus:
         """Tokens in a block, L."""
         return self.train.shape[1]
 
+    def near_duplicates(self, run: int | None = None, sample: int = 2048) -> float:
+        """Share of test blocks with ``run`` tokens in a row that the training part has, too.
+
+        Args:
+            run: number of tokens, by default half of those that are scored.
+            sample: how many test blocks are looked at, the first ones.
+        """
+        scored = int(self.scored.sum())
+        run = integer("run", max(1, scored // 2) if run is None else run, 1, scored)
+        test = self.test[:sample][:, self.scored]
+        return have_run_in(self.train[:, self.scored], test, run).double().mean().item()
+
 
 @dataclass(frozen=True)
 class CorpusRequest:
@@ -68,6 +82,7 @@ class CorpusRequest:
         seed: of everything that is drawn.
         cache: folder that keeps packed text; False keeps nothing.
         tokenizer: name or folder of a pretrained tokenizer.
+        progress: show progress bars while a text is packed; False: only on a terminal.
     """
 
     name: str
@@ -77,6 +92,7 @@ class CorpusRequest:
     seed: int = 1
     cache: str | Path | Literal[False] | None = None
     tokenizer: str | Path | None = None
+    progress: bool = False
 
 
 def subset(

@@ -38,6 +38,7 @@ def load_corpus(
     seed: int = 1,
     cache: str | Path | Literal[False] | None = None,
     tokenizer: str | Path | None = None,
+    progress: bool = False,
 ) -> Corpus:
     """Load a corpus. The same arguments give the same blocks in the same order.
 
@@ -52,13 +53,19 @@ def load_corpus(
             - ``kjv``: the King James Bible;
             - ``bible``: the King James Bible and four more translations. A verse is held out in
               all translations or in none;
-            - ``text:<path>``: a UTF-8 text file with one document a line, or a folder of such
-              ``*.txt`` files (at any depth, in sorted order). Blank lines are skipped;
+            - ``text:<path>``: a file, or a folder of files (at any depth, in sorted order). In
+              plain text a document is a line, or a paragraph where lines are wrapped.
+              ``text:<path>#line``, ``#paragraph`` and ``#file`` choose. In JSON Lines and Parquet
+              it is a row of the column ``text``; ``text:<path>#<column>`` names another. See
+              ``docs/your-own-text.md``;
             - ``lm1b`` or, for a local copy, ``lm1b:<path>``: the paper's corpus, with its own
               held-out part (see :func:`uddm_lib.data.lm1b.mapped_blocks.lm1b_blocks`).
         length: tokens in a block, L; by default 16 for ``markov``, 64 for text, 128 for ``lm1b``.
-        vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. With a given
-            ``tokenizer``, and for ``lm1b``, leave it out or give the tokenizer's own size.
+            A text of fewer than 32,000 characters has shorter blocks by default.
+        vocab_size: number of token ids, V; by default 32 for ``markov``, 96 for text. The default
+            of ``text`` is larger for many scripts, up to 512. It is smaller for at most 32 letters
+            without a space, where each is a token. With a given ``tokenizer``, and for ``lm1b``,
+            leave it out or give the tokenizer's own size.
         seed: of the chain and its sequences, or of the choice of held-out documents and the order
             of their blocks; for ``lm1b``, of that order alone.
         cache: folder that keeps packed text; False keeps nothing. By default ``runs/cache`` in a
@@ -69,10 +76,12 @@ def load_corpus(
         tokenizer: name or folder of a pretrained tokenizer, such as ``bert-base-uncased`` or
             ``gpt2`` (see :func:`load_tokenizer`). By default a text's tokens are learned from the
             text, and ``lm1b`` uses ``bert-base-uncased``. ``markov`` takes none.
+        progress: show progress bars while a text is packed, also where there is no terminal.
 
     Raises:
         ValueError: for an unknown name or a number out of range; for a text that is empty, binary,
-            not UTF-8, or too small; for a tokenizer that does not fit the corpus or ``vocab_size``.
+            not UTF-8, damaged or too small; for a tokenizer that does not fit the corpus or
+            ``vocab_size``.
         OSError: if a path does not exist, or if a tokenizer or LM1B is neither on this machine nor
             on a hub that can be reached.
         ImportError: if packages that hold the Bible are missing; the message names them.
@@ -91,5 +100,6 @@ def load_corpus(
         seed=integer("seed", seed, 0),
         cache=cache,
         tokenizer=tokenizer,
+        progress=progress,
     )
     return CORPORA[kind](request)

@@ -2,52 +2,84 @@
 
 import contextlib
 import json
-import re
+import os
+import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Bool
-from safetensors import safe_open
-from safetensors.torch import save as serialize
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from uddm_lib._checks import integer
 from uddm_lib.data._paths import cache_folder, candidates, find
 from uddm_lib.data.blocks import check_blocks
 from uddm_lib.data.corpus import Corpus, CorpusRequest
+from uddm_lib.data.documents import Documents, files_of
 from uddm_lib.data.packing import SPECIAL_TOKENS, PackedText, PackingJob
 from uddm_lib.data.tokenizers import given_tokenizer, wrap_tokenizer
-from uddm_lib.results import atomic_write
 
 __all__ = ["corpus_of_documents", "inner_positions", "load"]
 
 LENGTH, VOCAB_SIZE = 64, 96  # defaults
+LARGEST_VOCABULARY = 512  # that a text of many characters has by default
+SMALL_ALPHABET = 32  # characters, without a space: sequences of proteins or DNA
+CHARACTERS = 500  # of a text for each token of a block; a shorter text has shorter blocks
+IN_MEMORY = 2**26  # tokens; more training blocks stay in their file
 
 
 def load(request: CorpusRequest) -> Corpus:
-    """The corpus ``text:<path>``: a UTF-8 file, or a folder of them; a document is a line."""
-    if not request.source:
-        raise ValueError(
-            f"corpus {request.name!r} lacks its path: give text:<path>, a UTF-8 file or folder"
-        )
-    path = find(request.source)
-    if path is None:
-        places = " or ".join(map(str, candidates(request.source)))
-        raise FileNotFoundError(f"corpus {request.name!r}: there is no file or folder {places}")
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*.txt") if file.is_file())
-    lines = [line.strip() for file in files for line in re.split(r"\r\n|\r|\n", _read(file))]
-    documents = [line for line in lines if line]
-    if not documents:
-        reason = "is empty (blank lines do not count)" if files else "holds no *.txt file"
-        raise ValueError(f"corpus {request.name!r}: {path} {reason}")
+    """The corpus ``text:<path>``: a file, or a folder of files."""
+    path, option = _path_and_option(request)
+    files = files_of(path)
+    documents = Documents.of_files(files, option)
+    survey = documents.survey
+    if not survey.documents:
+        raise ValueError(f"corpus {request.name!r}: {path} is empty (blank lines do not count)")
+    if request.length is None:
+        request = replace(request, length=_default_length(survey.characters))
+    if request.vocab_size is None and request.tokenizer is None:
+        request = replace(request, vocab_size=_default_vocab_size(survey.alphabet))
     return corpus_of_documents(request, documents)
 
 
+def _path_and_option(request: CorpusRequest) -> tuple[Path, str]:
+    """What exists under the given path, and what follows its last ``#``."""
+    if not request.source:
+        raise ValueError(
+            f"corpus {request.name!r} lacks its path: give text:<path>, a file or folder"
+        )
+    if path := find(request.source):
+        return path, ""
+    source, mark, option = request.source.rpartition("#")
+    if mark and (path := find(source)):
+        return path, option
+    places = " or ".join(map(str, candidates(source if mark else request.source)))
+    raise FileNotFoundError(f"corpus {request.name!r}: there is no file or folder {places}")
+
+
+def _default_length(characters: int) -> int:
+    length = LENGTH
+    while length > 8 and characters < CHARACTERS * length:
+        length //= 2
+    return length
+
+
+def _default_vocab_size(alphabet: frozenset[str]) -> int:
+    least = len(SPECIAL_TOKENS) + len(set("".join(alphabet).encode()))
+    if least <= len(SPECIAL_TOKENS) + SMALL_ALPHABET and not "".join(alphabet).count(" "):
+        return least
+    wide = sum(not character.isascii() for character in alphabet)
+    return min(LARGEST_VOCABULARY, max(VOCAB_SIZE, least + wide))
+
+
 def corpus_of_documents(
-    request: CorpusRequest, documents: Sequence[str], groups: Sequence[int] | None = None
+    request: CorpusRequest,
+    documents: Sequence[str] | Documents,
+    groups: Sequence[int] | None = None,
 ) -> Corpus:
     """Pack documents, or take the blocks from the cache where the same were packed before.
 
@@ -57,6 +89,8 @@ def corpus_of_documents(
         groups: a label for each document; documents of one label are held out together. By
             default each document is a group of its own.
     """
+    if not isinstance(documents, Documents):
+        documents = Documents.of_texts(documents)
     length = integer("length", LENGTH if request.length is None else request.length, 3)
     if request.tokenizer is None:
         tokenizer = None
@@ -74,13 +108,15 @@ def corpus_of_documents(
             (tokenizer.bos_token_id, tokenizer.eos_token_id),
             groups,
         )
+    job = replace(job, progress=request.progress)
     packed = job.pack() if request.cache is False else _pack_once(job, cache_folder(request.cache))
     if tokenizer is None:
         tokenizer = wrap_tokenizer(packed.tokenizer, **SPECIAL_TOKENS)
+    train = packed.train
     return Corpus(
         request.name,
-        packed.train,
-        packed.test,
+        train.long() if train.numel() <= IN_MEMORY else train,
+        packed.test.long(),
         tokenizer,
         inner_positions(length),
         packed.duplicates,
@@ -94,29 +130,14 @@ def inner_positions(length: int) -> Bool[Tensor, "L"]:
     return inner
 
 
-def _read(file: Path) -> str:
-    """Text of a UTF-8 file, without a byte-order mark; an error names the first bad byte."""
-    raw = file.read_bytes()
-    zero = raw.find(b"\0")
-    if zero >= 0:
-        raise ValueError(
-            f"{file} is binary: byte {zero} (from 0) is zero; a corpus must be UTF-8 text"
-        )
-    try:
-        return raw.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{file} is not UTF-8 text: byte {error.start} (from 0) is "
-            f"0x{raw[error.start]:02x}, {error.reason}; convert the file to UTF-8"
-        ) from None
-
-
 def _pack_once(job: PackingJob, folder: Path) -> PackedText:
     """What ``job`` gives, from its file in ``folder`` where there is a good one."""
     file = folder / job.file_name
     packed = _read_cache(file, job.length)
     if packed is None:
-        packed = job.pack()
+        # A temporary file belongs beside the cache: the system's folder may lie in memory.
+        near = (place for place in (folder, *folder.parents) if place.is_dir())
+        packed = job.pack(next((place for place in near if os.access(place, os.W_OK)), None))
         _write_cache(file, packed)
     return packed
 
@@ -127,7 +148,7 @@ def _read_cache(file: Path, length: int) -> PackedText | None:
 
     try:
         with safe_open(file, framework="pt") as opened:
-            train, test = (opened.get_tensor(part).long() for part in ("train", "test"))
+            train, test = (opened.get_tensor(part) for part in ("train", "test"))
             metadata = opened.metadata()
         tokenizer = Tokenizer.from_str(metadata["tokenizer"])
         for part in (train, test):
@@ -145,7 +166,13 @@ def _write_cache(file: Path, packed: PackedText) -> None:
         "tokenizer": packed.tokenizer.to_str(),
         "duplicates": json.dumps(packed.duplicates),
     }
-    tensors = {"train": packed.train.int(), "test": packed.test.int()}
+    tensors = {"train": packed.train, "test": packed.test}
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}.tmp")
     # A disk that is full or read-only costs the next process time, nothing else.
-    with contextlib.suppress(OSError):
-        atomic_write(file, serialize(tensors, metadata))
+    with contextlib.suppress(OSError, SafetensorError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            save_file(tensors, temporary, metadata)
+            os.replace(temporary, file)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -27,6 +27,7 @@ def corpus_of(parameters: Mapping[str, Any]) -> Corpus:
         parameters.get("vocab_size") or None,
         seed=parameters.get("corpus_seed", 1),
         tokenizer=parameters.get("tokenizer") or None,
+        progress=bool(parameters.get("progress")),
     )
 
 
