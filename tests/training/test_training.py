@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -127,6 +128,36 @@ def test_other_parameters_do_not_mix(tmp_path):
     run(tmp_path / "run")
     with pytest.raises(ValueError, match="learning_rate"):
         run(tmp_path / "run", learning_rate=1e-3)
+
+
+def test_more_steps_are_another_training(tmp_path):
+    run(tmp_path / "run", steps=2)
+    message = "steps 2 there, 4 requested. Choose another folder.* Another number of steps is"
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "run", steps=4)
+
+
+@pytest.mark.parametrize("recorded", [{}, {"compile": True, "checkpoint_every": 7}])
+def test_choices_for_the_machine_may_change(tmp_path, monkeypatch, recorded):
+    """Earlier versions recorded some of them."""
+
+    def stops(step):
+        if step == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        before_step(patch, stops)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run", steps=2)
+    file = tmp_path / "run" / "run.json"
+    content = json.loads(file.read_text())
+    assert not {"compile", "checkpoint_every", "micro_batch"} & content["parameters"].keys()
+    content["parameters"] |= recorded
+    file.write_text(json.dumps(content))
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    changed = run(tmp_path / "run", steps=2, compile=True, checkpoint_every=1, micro_batch=3)
+    assert changed.log.attrs["provenance"]["parameters"]["compile"] is True
+    assert run(tmp_path / "run", steps=2).log.equals(changed.log)
 
 
 def test_an_infinite_loss_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
