@@ -238,3 +238,15 @@ def test_validation_and_log_of_all_runs(runs):
     again = experiments.training_tables(runs[:1])["validation"]
     assert again.equals(tables["validation"].iloc[:1])
     assert torch.isfinite(torch.tensor(tables["validation"]["nelbo"].to_numpy())).all()
+
+
+@pytest.mark.parametrize("name", ["levels", "shares", "example_t", "example_share"])
+def test_an_empty_list_of_levels_is_refused_before_anything_is_measured(name):
+    with pytest.raises(ValueError, match=rf"{name}=\[\] must hold at least one level"):
+        experiments.recovery_tables([], RECOVERY | {name: []})
+
+
+def test_a_level_that_corrupts_no_token_is_named(runs):
+    message = r"outcome_t=1e-06 corrupts no token of sequences=6 sequences: raise one"
+    with pytest.raises(ValueError, match=message):
+        experiments.entropy_tables(runs[:1], ENTROPY | {"outcome_t": 1e-6}, keep=False)
