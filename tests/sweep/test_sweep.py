@@ -95,7 +95,7 @@ def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     text, code = sweep(checkout)
     assert code == 0 and "notebooks to run: 3" in text  # two recoveries and the scaling
 
-    write_profile(checkout, profile_with(n=[1]))
+    write_profile(checkout, profile_with(n=[1], recovery={"levels": [0.2]}))
     text, code = sweep(checkout)
     assert code == 0, text
     assert "not in the profile, left out of figures: markov-pico-n000002-s1" in text
