@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 import torch
 
+from helpers.paths import ROOT
 from uddm_lib import devices, experiments
 from uddm_lib.experiments import run_tables
 from uddm_lib.results import read_table, write_table
@@ -238,3 +239,42 @@ def test_validation_and_log_of_all_runs(runs):
     again = experiments.training_tables(runs[:1])["validation"]
     assert again.equals(tables["validation"].iloc[:1])
     assert torch.isfinite(torch.tensor(tables["validation"]["nelbo"].to_numpy())).all()
+
+
+@pytest.mark.parametrize("name", ["levels", "shares", "example_t", "example_share"])
+def test_an_empty_list_of_levels_is_refused_before_anything_is_measured(name):
+    with pytest.raises(ValueError, match=rf"{name}=\[\] must hold at least one level"):
+        experiments.recovery_tables([], RECOVERY | {name: []})
+
+
+def test_a_level_that_corrupts_no_token_is_named(runs):
+    message = r"outcome_t=1e-06 corrupts no token of sequences=6 sequences: raise one"
+    with pytest.raises(ValueError, match=message):
+        experiments.entropy_tables(runs[:1], ENTROPY | {"outcome_t": 1e-6}, keep=False)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of papermill's own imports
+def test_notebook_05_shows_a_sweep_of_one_run(tmp_path, monkeypatch):
+    import papermill
+
+    folder, output = tmp_path / "runs", tmp_path / "figures"
+    experiments.train_runs(experiments.prepare_runs(PARAMETERS | {"n": 1, "seed": 1}), folder)
+    runs = experiments.load_runs(f"{folder}/*")
+    experiments.training_tables(runs)
+    experiments.recovery_tables(runs, RECOVERY)
+    experiments.entropy_tables(runs, ENTROPY)
+    (folder / "left").mkdir()
+    (folder / "left" / "run.json").write_text("{}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    executed = papermill.execute_notebook(
+        ROOT / "notebooks" / "05_scaling.ipynb",
+        tmp_path / "out.ipynb",
+        {"results_folder": str(folder), "output": str(output), "left_out": ["left"]},
+        kernel_name="python3",
+        cwd=ROOT,
+        progress_bar=False,
+    )
+    assert "wrote 12 figures and 14 tables" in executed.cells[-1].outputs[-1].text
+    assert len(list(output.glob("*.png"))) == 12
+    assert set(read_table(output / "claims.csv")["verdict"]) == {"not tested"}

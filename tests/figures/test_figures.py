@@ -284,6 +284,30 @@ def test_phase_diagram_needs_no_corpus_nor_transition_nor_grid(tables):
     assert figure.axes[0].collections[0].get_array().shape == (1, 1)
 
 
+def test_phase_diagram_says_where_nothing_was_corrupted(tables):
+    recovery, pico = tables["figure2_recovery"], tables["figure2_recovery"]["size"] == "pico"
+    lost = recovery.assign(mean=recovery["mean"].mask(pico))
+    for table, empty in ((lost, 1), (recovery.assign(mean=math.nan), 2)):
+        figure = figures.phase_diagram(table, tables["transition"], "markov", tables["corpora"])
+        figure.draw_without_rendering()
+        texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+        assert texts.count("no gap") == empty
+        assert [axis.get_title() for axis in figure.axes[:2]] == list(SIZES)
+
+
+def test_a_text_of_ones_own_gives_files_and_titles(tables, tmp_path):
+    """Its name holds a path, and may hold what would be a formula."""
+    name = "text:books/a$\\b$ c.txt"
+    table = tables["perplexity"].assign(corpus=name)
+    figure = figures.perplexity(table, name)
+    figures.save(figure, tmp_path, f"perplexity_{name}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "perplexity_text-books-a-b-c.txt.pdf",
+        "perplexity_text-books-a-b-c.txt.png",
+    ]
+    assert figure.get_suptitle() == "Validation perplexity: a$\\b$ c.txt"
+
+
 def test_perplexity_has_bands_and_reference_lines(three):
     table, corpora = three["perplexity"], three["corpora"]
     figure = figures.perplexity(table, "markov", corpora)

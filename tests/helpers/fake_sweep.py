@@ -65,9 +65,10 @@ NOTEBOOKS = {  # the first cell of each holds its parameters
         _PROBE.format(["token_entropy.csv", "sequence_entropy.csv", "samples.csv"]),
     ],
     "05_scaling": [
-        "results_folder: str = ''\noutput: str = ''\nassert_claims: list[str] = []",
+        "results_folder: str = ''\noutput: str = ''\nassert_claims: list[str] = []\n"
+        "left_out: list[str] = []",
         "from pathlib import Path\nPath(output).mkdir(parents=True, exist_ok=True)\n"
-        "(Path(output) / 'figure1.png').touch()\nprint(assert_claims)",
+        "(Path(output) / 'figure1.png').touch()\nprint(assert_claims, left_out)",
     ],
 }
 

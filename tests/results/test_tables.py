@@ -127,3 +127,25 @@ def test_table_needs_a_name_of_its_own(table, tmp_path, name):
     with pytest.raises(ValueError, match=name):
         write_table(table, tmp_path / name, ABOUT)
     assert os.listdir(tmp_path) == []
+
+
+def test_tables_that_two_machines_write_at_once_leave_one_that_can_be_read(
+    table, tmp_path, monkeypatch
+):
+    """The other machine's table comes between the last two renames of this one."""
+    path, replace, moved = tmp_path / "table.csv", os.replace, []
+    write_table(table[:1], path, ABOUT)
+
+    def slow(temporary, target):
+        moved.append(target)
+        if len(moved) == 3:
+            monkeypatch.setattr(os, "replace", replace)
+            data, sidecar = path.read_bytes(), path.with_suffix(".json").read_bytes()
+            write_table(table[:2], path, {"seed": 2})
+            assert path.read_bytes() != data and path.with_suffix(".json").read_bytes() != sidecar
+        replace(temporary, target)
+
+    monkeypatch.setattr(os, "replace", slow)
+    write_table(table, path, {"seed": 3})
+    pd.testing.assert_frame_equal(read_table(path), table)
+    assert read_table(path).attrs["provenance"] == {"seed": 3}

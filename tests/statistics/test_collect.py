@@ -106,6 +106,8 @@ def test_tables_of_a_sweep_are_collected_small_models_first(tmp_path):
     for name, table in saved.items():
         pd.testing.assert_frame_equal(again[name], table, check_dtype=False)
     (last / "basins.csv").unlink()
+    without = collect.read_runs(tmp_path, [last.name, "no such run"])
+    assert without["validation"]["n"].tolist() == [*NS, *NS[:-1]]
     with pytest.raises(
         FileNotFoundError, match="unfinished runs, without markov-nano-n004096-s1/basins.csv"
     ):

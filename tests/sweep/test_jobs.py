@@ -54,6 +54,16 @@ def test_fractions_give_n(checkout):
     assert list(jobs[2].runs) == ["markov-pico-nall-s1"]
 
 
+def test_runs_out_of_the_profile_are_left_out_of_the_figures(checkout):
+    scaling = "runs/tiny/05_scaling.ipynb"
+    assert "left_out" not in jobs_of("tiny", checkout)[scaling].parameters
+    for name in ("markov-pico-n000001-s1", "markov-pico-n000009-s1", "kjv-pico-nall-s1"):
+        (checkout / "runs" / "tiny" / name).mkdir(parents=True)
+        (checkout / "runs" / "tiny" / name / "run.json").write_text("{}")
+    left_out = jobs_of("tiny", checkout)[scaling].parameters["left_out"]
+    assert left_out == ["kjv-pico-nall-s1", "markov-pico-n000009-s1"]
+
+
 def test_two_experiments_with_one_run_are_refused(checkout):
     profile = profile_with()
     write_profile(checkout, {"experiments": 2 * profile["experiments"]})

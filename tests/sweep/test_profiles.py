@@ -81,6 +81,33 @@ def test_malformed_profiles_are_refused(checkout, text, message):
         jobs_of("tiny", checkout)
 
 
+def test_numbers_may_have_an_exponent(checkout):
+    """To PyYAML ``1e3`` and ``1.5e3`` are text."""
+    start = "experiments: [{corpus: markov, length: 1.6e1, sizes: [pico], seeds: [1E0], "
+    for rest in ("n: [1e3, 1.5e3]}]", "fractions: [1e-1, 15.e-2], total: +1e4}]"):
+        (checkout / "runs" / "tiny.yaml").write_text(start + rest)
+        jobs = [job for job in jobs_of("tiny", checkout).values() if job.stage == "training"]
+        parameters = [job.parameters for job in jobs]
+        assert [(one["n"], one["length"], one["seed"]) for one in parameters] == [
+            (1000, 16, 1),
+            (1500, 16, 1),
+        ]
+    (checkout / "runs" / "tiny.yaml").write_text(start + "n: [1e-3]}]")
+    with pytest.raises(ProfileError, match=r"n must be a list of positive integers.*\[0.001\]"):
+        jobs_of("tiny", checkout)
+
+
+def test_experiments_of_a_corpus_are_of_the_same_text(checkout):
+    """A figure shows a corpus once."""
+    first = PROFILE["experiments"][0]
+    for changes in ({"length": 32}, {"vocab_size": 9}, {"tokenizer": "gpt2"}):
+        second = first | {"n": [3]} | changes
+        write_profile(checkout, {"experiments": [first, second]})
+        (key,) = changes
+        with pytest.raises(ProfileError, match=f"corpus 'markov' differ in {key}:"):
+            jobs_of("tiny", checkout)
+
+
 def test_an_error_names_the_experiment(checkout):
     first = PROFILE["experiments"][0]
     write_profile(checkout, {"experiments": [first, first | {"n": [0]}]})

@@ -86,7 +86,7 @@ def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     for link in links:
         assert (folder / link).exists(), link
     scaling = nbformat.read(folder / "05_scaling.ipynb", 4)
-    assert scaling.cells[-1].outputs[0].text == "['stored']\n"
+    assert scaling.cells[-1].outputs[0].text == "['stored'] []\n"
 
     text, code = sweep(checkout)
     assert code == 0 and "nothing to do" in text
@@ -95,9 +95,13 @@ def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     text, code = sweep(checkout)
     assert code == 0 and "notebooks to run: 3" in text  # two recoveries and the scaling
 
-    write_profile(checkout, profile_with(n=[1]))
+    write_profile(checkout, profile_with(n=[1], recovery={"levels": [0.2]}))
     text, code = sweep(checkout)
-    assert code == 2 and "does not list" in text and "markov-pico-n000002-s1" in text
+    assert code == 0, text
+    assert "not in the profile, left out of figures: markov-pico-n000002-s1" in text
+    assert "notebooks to run: 1" in text  # the scaling
+    scaling = nbformat.read(folder / "05_scaling.ipynb", 4)
+    assert scaling.cells[-1].outputs[0].text == "['stored'] ['markov-pico-n000002-s1']\n"
 
 
 @pytest.mark.slow

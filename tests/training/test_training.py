@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from uddm_lib import checkpoints, devices
 from uddm_lib.checkpoints import load
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.schedule import duality_alpha
-from uddm_lib.training import TrainingLoop, TrainingOptions, train
+from uddm_lib.training import TrainingLoop, TrainingOptions, batches, train
 from uddm_lib.training.batches import batch_indices, sample_times
 from uddm_lib.training.muon import Muon
 
@@ -129,6 +130,36 @@ def test_other_parameters_do_not_mix(tmp_path):
         run(tmp_path / "run", learning_rate=1e-3)
 
 
+def test_more_steps_are_another_training(tmp_path):
+    run(tmp_path / "run", steps=2)
+    message = "steps 2 there, 4 requested. Choose another folder.* Another number of steps is"
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "run", steps=4)
+
+
+@pytest.mark.parametrize("recorded", [{}, {"compile": True, "checkpoint_every": 7}])
+def test_choices_for_the_machine_may_change(tmp_path, monkeypatch, recorded):
+    """Earlier versions recorded some of them."""
+
+    def stops(step):
+        if step == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        before_step(patch, stops)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run", steps=2)
+    file = tmp_path / "run" / "run.json"
+    content = json.loads(file.read_text())
+    assert not {"compile", "checkpoint_every", "micro_batch"} & content["parameters"].keys()
+    content["parameters"] |= recorded
+    file.write_text(json.dumps(content))
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    changed = run(tmp_path / "run", steps=2, compile=True, checkpoint_every=1, micro_batch=3)
+    assert changed.log.attrs["provenance"]["parameters"]["compile"] is True
+    assert run(tmp_path / "run", steps=2).log.equals(changed.log)
+
+
 def test_an_infinite_loss_stops_and_keeps_the_checkpoint(tmp_path, monkeypatch):
     around_update(monkeypatch, lambda loop, step, update: update() * (math.inf if step == 6 else 1))
     message = "became inf by step 8: lower learning_rate=0.003; .*state-000000004.safetensors"
@@ -242,6 +273,36 @@ def test_an_epoch_takes_every_block_once():
     assert sorted(taken[:10].tolist()) == list(range(10)) == sorted(taken[10:].tolist())
     assert taken[:10].tolist() != taken[10:].tolist()
     assert torch.equal(batch_indices(10, 4, 3, seed=3), batch_indices(10, 4, 3, seed=3))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 63])
+def test_a_batch_of_many_epochs_takes_every_block_alike(n):
+    first, second = (batch_indices(n, 512, step, seed=3) for step in (0, 1))
+    counts = first.bincount(minlength=n)
+    assert len(first) == 512 and counts.min() >= 512 // n and counts.max() <= -(-512 // n)
+    assert torch.equal(first, batch_indices(n, 512, 0, seed=3))
+    assert n == 1 or not torch.equal(first, second)
+
+
+def test_the_time_of_a_batch_does_not_depend_on_its_epochs(monkeypatch):
+    drawn = []
+    generator = batches._generator
+    monkeypatch.setattr(batches, "_generator", lambda *of: drawn.append(of) or generator(*of))
+    batches._shuffle.cache_clear()
+    for n in (1, 2, 8, 64, 512, 4096):
+        drawn.clear()
+        batch_indices(n, 512, 5, seed=3)
+        assert len(drawn) <= 9
+
+
+def test_the_order_of_blocks_is_that_of_earlier_versions():
+    """The sweeps whose results are kept have batches of at most eight epochs."""
+    found = [batch_indices(n, 64, 3, seed=1) for n in (8, 16, 4096)]
+    assert [index[:4].tolist() for index in found] == [
+        [2, 5, 4, 3],
+        [11, 14, 8, 1],
+        [1962, 3271, 160, 281],
+    ]
 
 
 def test_times_are_antithetic():

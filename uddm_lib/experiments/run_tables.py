@@ -70,7 +70,13 @@ def recovery_tables(
         tokens), rows as of :func:`uddm_lib.probes.token_recovery`; ``examples``, a row per token of
         one training and one test sequence, at each of the levels ``example_t`` (stochastic) and
         ``example_share`` (greedy).
+
+    Raises:
+        ValueError: if a list of levels is empty.
     """
+    for name in ("levels", "shares", "example_t", "example_share"):
+        if not parameters[name]:
+            raise ValueError(f"{name}=[] must hold at least one level")
 
     def compute(run: TrainedRun) -> _Tables:
         stochastic = {"levels": parameters["levels"], "steps": parameters["steps"]}
@@ -106,11 +112,19 @@ def entropy_tables(
         ``token_entropy``, a row per corrupted token after restoration; ``sequence_entropy``, a row
         per sequence, in nats, with the ``overlap`` of a generated sequence with its nearest
         training sequence (NaN for the others); ``samples``, some generated sequences as text.
+
+    Raises:
+        ValueError: if no token is corrupted at ``outcome_t``.
     """
 
     def compute(run: TrainedRun) -> _Tables:
         sets = run.sets(parameters["sequences"], parameters["seed"])
         outcomes = [_outcomes(run, name, sets[name], parameters) for name in ("train", "test")]
+        if not sum(map(len, outcomes)):
+            raise ValueError(
+                f"outcome_t={parameters['outcome_t']} corrupts no token of "
+                f"sequences={parameters['sequences']} sequences: raise one of them"
+            )
         sequences, samples = [], pd.DataFrame()
         for kind, denoiser in _denoisers(run, runs).items():
             generated = _generated(run, denoiser, parameters)

@@ -17,7 +17,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from uddm_lib.results import atomic_write, resolve
+from uddm_lib.results import atomic_write, file_name, resolve
 from uddm_lib.statistics.summary import require_columns
 
 BLUE, ORANGE, GREEN, PINK = COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
@@ -83,7 +83,7 @@ class Figure(matplotlib.figure.Figure):
 
 @styled
 def save(figure: matplotlib.figure.Figure, folder: str | Path, name: str) -> None:
-    """Write ``<name>.png`` and ``<name>.pdf``.
+    """Write ``<name>.png`` and ``<name>.pdf``; what belongs in no file's name becomes a hyphen.
 
     The same figure gives the same PNG bytes. A PDF may differ in the last digit of a coordinate.
 
@@ -97,7 +97,7 @@ def save(figure: matplotlib.figure.Figure, folder: str | Path, name: str) -> Non
     for suffix, metadata in kinds.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix, metadata=metadata)
-        atomic_write(resolve(folder) / f"{name}.{suffix}", buffer.getvalue())
+        atomic_write(resolve(folder) / f"{file_name(name)}.{suffix}", buffer.getvalue())
 
 
 def panels(
@@ -301,4 +301,11 @@ def add_legend(
 
 def add_title(figure: FigureBase, what: str, corpus: str) -> None:
     """Give a figure its title, with the corpus's full name."""
-    figure.suptitle(f"{what}: {TITLES.get(corpus, corpus)}", x=0.01, ha="left", fontsize=10)
+    title = f"{what}: {corpus_title(corpus)}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
+
+
+def corpus_title(corpus: str) -> str:
+    """The corpus's full name; of a text of one's own that of its file or folder."""
+    kind, _, path = corpus.partition(":")
+    return Path(path).name if kind == "text" and path else TITLES.get(corpus, corpus)

@@ -13,7 +13,14 @@ from matplotlib.figure import FigureBase
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Patch, Rectangle
 
-from uddm_lib.figures._plotting import BLUE, ORANGE, TITLES, rows_of_corpus, rows_with, unique
+from uddm_lib.figures._plotting import (
+    BLUE,
+    ORANGE,
+    corpus_title,
+    rows_of_corpus,
+    rows_with,
+    unique,
+)
 from uddm_lib.statistics.summary import first_seeds
 
 VERSIONS = ("original", "perturbed", "restored")
@@ -66,8 +73,8 @@ def draw_examples(figure: FigureBase, table: pd.DataFrame, corpus: str, letter: 
         process = f"restored from t = {level:g}"
     else:
         process = f"with {level:.0%} of the tokens corrupted, restored greedily"
-    title = f"{letter}Text {process}: {TITLES.get(corpus, corpus)}, {size}"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    title = f"{letter}Text {process}: {corpus_title(corpus)}, {size}"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
 
 
 def draw_text(figure: FigureBase, table: pd.DataFrame) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 
 from uddm_lib.figures._plotting import (
     ORANGE,
@@ -54,17 +55,21 @@ def phase_diagram(
     Raises:
         ValueError: if a column, the corpus, or one of the two sets is missing.
     """
-    table = gaps(rows_of_corpus(recovery, corpus, ["size", "n", "set", "t", "mean"]))
-    sizes = unique(table, "size")
+    rows = rows_of_corpus(recovery, corpus, ["size", "n", "set", "t", "mean"])
+    table, sizes = gaps(rows), unique(rows, "size")
     known = None if corpora is None else corpora[corpora["corpus"] == corpus]
     figure, axes = panels(1, len(sizes), (2.6, 3.2), sharey=True)
+    image, line = ScalarMappable(Normalize(0, 1), "viridis"), False
     for axis, size in zip(axes[0], sizes):
         part = table[table["size"] == size]
-        image = _draw_map(axis, part)
+        axis.set_title(size)
+        if part.empty:  # no token of a set was corrupted at any t
+            axis.text(0.5, 0.5, "no gap", ha="center", transform=axis.transAxes)
+            continue
+        _draw_map(axis, part)
         points = transition[(transition["corpus"] == corpus) & (transition["size"] == size)]
         _draw_transitions(axis, points[points["transition_n"] > part["n"].min()])
         line = known is not None and len(known) > 0 and _draw_condensation(axis, known.iloc[0])
-        axis.set_title(size)
     axes[0, 0].set_ylabel("diffusion time t")
     figure.colorbar(image, ax=axes, label="training minus test recovery")
     entries = [legend_entry("transition,\n95 % interval", **_POINT)]
@@ -76,19 +81,18 @@ def phase_diagram(
     return figure
 
 
-def _draw_map(axis: Axes, table: pd.DataFrame) -> ScalarMappable:
+def _draw_map(axis: Axes, table: pd.DataFrame) -> None:
     """Draw a cell per measured point; its edges are half way to the next, in logarithms."""
     cells = table.pivot(index="t", columns="n", values="gap")
     n, t = cells.columns.to_numpy(float), cells.index.to_numpy(float)
     edges = _edges(n), np.minimum(_edges(t), 1)
-    image = axis.pcolormesh(*edges, cells, vmin=0, vmax=1, cmap="viridis", rasterized=True)
+    axis.pcolormesh(*edges, cells, vmin=0, vmax=1, cmap="viridis", rasterized=True)
     set_log_n_axis(axis, table["n"])
     axis.set_yscale("log")
     axis.set_yticks(t, [f"{time:g}" for time in t])
     axis.minorticks_off()
     axis.grid(False)
     axis.set(xlim=(edges[0][0], edges[0][-1]), ylim=(edges[1][0], edges[1][-1]))
-    return image
 
 
 def _edges(centers: Float[np.ndarray, " cells"]) -> Float[np.ndarray, " edges"]:

@@ -45,6 +45,8 @@ def write_table(frame: "pandas.DataFrame", path: str | Path, provenance: Mapping
     else:
         contents.reverse()  # a table on disk always has a sidecar
     write_in_order(contents)
+    if not _description_on_disk(path):  # another machine's table came in between
+        write_in_order([(sidecar, to_json(description).encode()), (path, data)])
     return path
 
 

@@ -8,7 +8,7 @@ The runs' tables have a row per sequence or token (:func:`read_runs`). The small
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +53,14 @@ FIGURE_TABLES = (
 )
 
 
-def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
+def read_runs(folder: str | Path, left_out: Collection[str] = ()) -> dict[str, pd.DataFrame]:
     """The tables of all runs in a profile's folder, joined: small models and small n first.
 
     Trainings of the same size and n are ordered by their seed.
+
+    Args:
+        folder: the profile's.
+        left_out: names of runs in it that don't count.
 
     Returns:
         From a table's name (``recovery``, ``basins``, ...) to the table. One more, ``corpora``,
@@ -72,7 +76,8 @@ def read_runs(folder: str | Path) -> dict[str, pd.DataFrame]:
         FileNotFoundError: if the folder holds no run, or runs lack tables; the message names them.
     """
     folder = resolve(folder)
-    runs = [(read_run(path.parent), path.parent) for path in folder.glob("*/run.json")]
+    found = [path.parent for path in folder.glob("*/run.json")]
+    runs = [(read_run(path), path) for path in found if path.name not in left_out]
     if not runs:
         raise FileNotFoundError(
             f"{folder} holds no run (no */run.json): train first, or give another folder"

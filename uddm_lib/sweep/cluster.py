@@ -5,10 +5,12 @@ its values for one sweep.
 """
 
 import argparse
+import ast
 import getpass
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,12 +23,17 @@ from uddm_lib.sweep.profiles import SweepError
 
 # option -> Snakemake's resource, what it is
 RESOURCES = {
-    "partition": ("slurm_partition", "partition of the cluster"),
+    "partition": ("slurm_partition", "partition of the cluster, or several: gpu,long"),
     "account": ("slurm_account", "account that is charged"),
-    "gpus": ("gpu", "GPUs of a job that evaluates a network"),
+    "gpus": ("gpu", "GPUs of a job that evaluates a network, as 2 or a100:2"),
+    "gres": ("gres", "the same as a generic resource, as gpu:a100:2"),
     "time": ("runtime", "time limit of a job, such as 90m, 8h or 2d"),
     "memory": ("mem", "memory of a job, such as 16GB"),
+    "qos": ("qos", "quality of service"),
+    "constraint": ("constraint", "features of a node, such as a100|h100"),
 }
+_NAMES = ("partition", "account", "gres", "qos", "constraint")  # text that is no size and no time
+_ANSWER = 100  # seconds; a training is warned 120 before its end
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +47,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--cluster", metavar="NAME", help="run every notebook as a job of this cluster (slurm)"
     )
     for name, (_, meaning) in RESOURCES.items():
-        group.add_argument(f"--{name}", type=int if name == "gpus" else str, help=meaning)
+        group.add_argument(f"--{name}", help=meaning)
+    group.add_argument("--exclude", metavar="NODES", help="nodes that no job may use: node1,node2")
     group.add_argument(
         "--no-requeue", action="store_true", help="a stopped job does not go back into the queue"
     )
@@ -58,8 +66,9 @@ def settings(options: argparse.Namespace, root: Path) -> dict[str, Any] | None:
         name: getattr(options, name) for name in RESOURCES if getattr(options, name) is not None
     }
     if not options.cluster:
-        if given or options.no_requeue:
-            names = ", ".join(f"--{name}" for name in given) or "--no-requeue"
+        others = {"exclude": options.exclude, "no-requeue": options.no_requeue}
+        if given or any(others.values()):
+            names = ", ".join(f"--{name}" for name in [*given, *filter(others.get, others)])
             raise SweepError(f"{names}: only with a cluster, for instance --cluster slurm")
         return None
     if options.threads < 0:
@@ -67,7 +76,14 @@ def settings(options: argparse.Namespace, root: Path) -> dict[str, Any] | None:
     content = _read_profile(options.cluster, root)
     config = content.pop("config", {})  # the sweep gives it in full
     resources = content.setdefault("default-resources", {})
-    resources |= {RESOURCES[name][0]: _resource(name, value) for name, value in given.items()}
+    resources |= {
+        RESOURCES[name][0]: repr(value) if name in _NAMES else value
+        for name, value in given.items()
+        if name != "gpus"
+    }
+    _put_gpus(content, given.get("gpus"), given.get("gres"))
+    if options.exclude:
+        _put_extra(content, f"--exclude={shlex.quote(options.exclude)}")
     if options.no_requeue:
         content.pop("slurm-requeue", None)
         content["slurm-no-requeue"] = True
@@ -96,18 +112,23 @@ def jobs_left(profile: str, root: Path) -> list[str]:
             f"squeue failed, so jobs of an earlier sweep may still run: {queue.stderr.strip()}. "
             "Try again when Slurm answers"
         )
-    jobs = [line.split("|") for line in queue.stdout.splitlines()]
+    jobs = [line.split("|", 2) for line in queue.stdout.splitlines()]
     return [
         number
         for number, name, folder in jobs
-        if name.startswith(f"{_job_prefix(profile)}_") and folder == str(root)
+        if name.startswith(f"{_job_prefix(profile)}_") and Path(folder).resolve() == root.resolve()
     ]
 
 
 def job_to_requeue() -> str | None:
     """The number of the Slurm job that this process is part of, unless someone cancelled it."""
     job = os.environ.get("SLURM_JOB_ID")
-    shown = _call("scontrol", "show", "job", job).stdout if job else ""
+    if not job:
+        return None
+    answer = _call("scontrol", "show", "job", job)
+    if answer.returncode:
+        print(f"  Slurm does not say how job {job} stands: {answer.stderr.strip()}", flush=True)
+    shown = answer.stdout
     # A job that scancel ended is COMPLETING like one at its time limit, and requeueing would bring
     # it back. A job that was only warned still runs.
     return job if "JobState=RUNNING" in shown or "Reason=TimeLimit" in shown else None
@@ -141,9 +162,36 @@ def _read_profile(name: str, root: Path) -> dict[str, Any]:
     return content
 
 
-def _resource(name: str, value: str | int) -> str | int:
-    """An option's value as Snakemake reads it: it parses times and sizes, and evaluates names."""
-    return repr(value) if name in ("partition", "account") else value
+def _put_gpus(content: dict[str, Any], gpus: str | None, gres: str | None) -> None:
+    """Put the GPUs of a job, asked for in one way or the other, into a Snakemake profile.
+
+    Raises:
+        SweepError: if both are given, or ``gpus`` is no number, with or without a model.
+    """
+    found = re.fullmatch(r"(?:([\w.]+):)?(\d+)", gpus or "0")
+    if not found:
+        raise SweepError(f"--gpus {gpus} is not a number of GPUs, as 2, or of a model, as a100:2")
+    if gpus and gres:
+        raise SweepError(f"--gpus {gpus} and --gres {gres}: give one of them")
+    resources, model = content["default-resources"], found[1]
+    if gpus:
+        resources["gpu"] = int(found[2])
+    if gres:
+        resources.pop("gpu", None)
+    if model:
+        resources["gpu_model"] = repr(model)
+    for rule in content.get("set-resources", {}).values():
+        if rule.get("gpu") == 0:  # what takes no GPU takes none of these either
+            rule |= {name: "''" for name in ("gres", "gpu_model") if name in resources}
+
+
+def _put_extra(content: dict[str, Any], option: str) -> None:
+    """Put an option of sbatch into a Snakemake profile: each ``slurm_extra`` replaces others."""
+    resources = content["default-resources"]
+    for one in (resources, *content.get("set-resources", {}).values()):
+        if "slurm_extra" in one or one is resources:
+            before = ast.literal_eval(one.get("slurm_extra", "''"))
+            one["slurm_extra"] = repr(f"{before} {option}".strip())
 
 
 def _job_prefix(profile: str) -> str:
@@ -151,4 +199,8 @@ def _job_prefix(profile: str) -> str:
 
 
 def _call(*command: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command, capture_output=True, text=True)
+    """What a command of Slurm says; one that is missing or does not answer has failed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))

@@ -86,6 +86,7 @@ def estimate(
     all_jobs = jobs.jobs_of(profile, root)
     jobs.check_names(all_jobs.values())
     runs = estimated_runs.estimated_runs(all_jobs, root)
+    unlisted = jobs.unlisted_runs(root / paths.results_folder(profile), all_jobs.values())
     bf16, fp32 = (1 / (mfu * rate * 1e12) for rate in rates)  # seconds of an operation
     parts = [
         f"{profile}: {len(runs)} runs, {len(all_jobs)} notebooks\n",
@@ -101,12 +102,6 @@ def estimate(
         "Done so far.",
         estimated_runs.table(runs, estimated_runs.done),
         *estimated_runs.under_way(runs),
-        *_not_listed(runs, root / paths.results_folder(profile)),
+        *([f"not in the profile: {', '.join(unlisted)}"] if unlisted else []),
     ]
     return "\n".join(parts).rstrip()
-
-
-def _not_listed(runs: list, folder: Path) -> list[str]:
-    present = {path.parent.name for path in folder.glob("*/run.json")}
-    names = sorted(present - {run.name for run in runs})
-    return [f"not in the profile: {', '.join(names)}"] if names else []

@@ -62,19 +62,28 @@ def jobs_of(profile: str, root: Path | None = None) -> dict[str, Job]:
     root = root or paths.checkout()
     content = read_profile(profile, root)
     folder = paths.results_folder(profile)
+    _check_corpora(content["experiments"], profile)
     jobs = [_job("theory", folder, content.get("theory", {}), "theory", {})]
     for experiment in content["experiments"]:
         jobs += _experiment_jobs(folder, experiment, content.get("group", "run"))
     names = [Path(job.target).parent.name for job in jobs if job.stage == "training"]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ProfileError(f"{profile}: {repeated[0]} is listed by two experiments: join them")
-    closing = {
+    closing: dict[str, Any] = {
         "results_folder": folder,
         "output": paths.figures_folder(profile),
         "assert_claims": content.get("assert_claims", []),
     }
+    if unlisted := unlisted_runs(root / folder, jobs):
+        closing["left_out"] = unlisted
     jobs.append(_job("scaling", folder, content.get("scaling", {}), "scaling", closing))
     return {job.target: _converted(job, profile, root) for job in jobs}
+
+
+def unlisted_runs(folder: Path, jobs: Iterable[Job]) -> list[str]:
+    """Names of the runs in a profile's ``folder`` that none of its ``jobs`` works on."""
+    listed = {run for job in jobs for run in job.runs}
+    return sorted({path.parent.name for path in folder.glob("*/run.json")} - listed)
 
 
 def check_names(jobs: Iterable[Job]) -> None:
@@ -95,6 +104,18 @@ def check_names(jobs: Iterable[Job]) -> None:
             raise ProfileError(f"corpus {corpus!r} is unknown; allowed: {', '.join(CORPORA)}")
         if size not in SIZES:
             raise ProfileError(f"size {size!r} is unknown; allowed: {', '.join(SIZES)}")
+
+
+def _check_corpora(experiments: list[dict[str, Any]], profile: str) -> None:
+    """Refuse a corpus that two experiments read in different ways: figures show it once."""
+    first: dict[str, dict[str, Any]] = {}
+    for experiment in experiments:
+        other = first.setdefault(experiment["corpus"], experiment)
+        if changed := [key for key in _CORPUS if experiment.get(key) != other.get(key)]:
+            raise ProfileError(
+                f"{profile}: the experiments of corpus {experiment['corpus']!r} differ in "
+                f"{', '.join(changed)}: give each of them a profile of its own"
+            )
 
 
 def _job(

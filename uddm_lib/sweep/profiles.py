@@ -1,5 +1,6 @@
 """Profiles: what ``runs/<profile>.yaml`` asks for, checked before anything starts."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,17 @@ class SweepError(ValueError):
 
 class ProfileError(SweepError):
     """A profile that cannot be run; the message says what is wrong and what is allowed."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose numbers may be written as ``1e-3``, as YAML 1.2 has it; to PyYAML that is text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
 
 
 def read_profile(profile: str, root: Path) -> dict[str, Any]:
@@ -39,7 +51,7 @@ def read_profile(profile: str, root: Path) -> dict[str, Any]:
             f"there are {', '.join(paths.profile_names(root))}"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(f"{paths.profile_file(profile)} is not valid YAML: {error}") from None
     schema = yaml.safe_load((root / paths.SCHEMA).read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from uddm_lib.sweep import cluster, outdated, paths, status
-from uddm_lib.sweep.jobs import Job, check_names, jobs_of
+from uddm_lib.sweep.jobs import Job, check_names, jobs_of, unlisted_runs
 from uddm_lib.sweep.profiles import SweepError
 
 _DESCRIPTION = """\
@@ -105,14 +105,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _check_runs(folder: Path, jobs: Mapping[str, Job]) -> None:
-    """Refuse runs that the profile does not list, and unknown names of corpora and sizes."""
-    listed = {run for job in jobs.values() for run in job.runs}
+    """Name runs that the profile does not list; refuse unknown names of corpora and sizes."""
+    if unlisted := unlisted_runs(folder, jobs.values()):
+        print(f"{folder.name}: not in the profile, left out of figures: {', '.join(unlisted)}")
     present = {path.parent.name for path in folder.glob("*/run.json")}
-    if unlisted := sorted(present - listed):
-        raise SweepError(
-            f"runs/{folder.name} holds runs that runs/{folder.name}.yaml does not list, and the "
-            f"figures would show them too: {', '.join(unlisted)}. Delete these folders or list them"
-        )
     # Names of runs that exist are known to be right, and the check takes seconds.
     check_names(job for job in jobs.values() if not present.issuperset(job.runs))
 

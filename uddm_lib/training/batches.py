@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 _GAMMA = -3.5, -1.75  # of the Gaussian curriculum, at t = 0 and t = 1
+_MOST_EPOCHS = 8  # in a batch whose epochs are shuffled one by one
+_ORDER = 0xE90C  # purpose of a generator: the order of the blocks
 
 # Tokens and weights of the curriculum's soft inputs.
 Mixture = tuple[Int[Tensor, "B L K"], Float[Tensor, "B L K"]]
@@ -123,7 +125,14 @@ def shares(batch_size: int, process: int, processes: int, at_once: int = 0) -> l
 
 
 def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Int[Tensor, "batch_size"]:
-    """Which of n blocks step ``step`` takes: consecutive pieces of one shuffle per epoch."""
+    """Which of n blocks step ``step`` takes: consecutive pieces of one shuffle per epoch.
+
+    A batch of more than eight epochs begins with a new one, so that all can be shuffled at once:
+    the time does not grow with their number.
+    """
+    if batch_size > _MOST_EPOCHS * n:
+        shuffles = torch.rand(-(-batch_size // n), n, generator=_generator(seed, step, _ORDER))
+        return shuffles.argsort(1).flatten()[:batch_size]
     positions = torch.arange(step * batch_size, (step + 1) * batch_size)
     epochs = positions.div(n, rounding_mode="floor")
     index = torch.empty_like(positions)
@@ -176,7 +185,7 @@ def seeded_dropout(
 
 @functools.lru_cache(maxsize=2)  # a step takes from one shuffle or, at its end, two
 def _shuffle(n: int, seed: int, epoch: int) -> Int[Tensor, "n"]:
-    return torch.randperm(n, generator=_generator(seed, epoch, 0xE90C))
+    return torch.randperm(n, generator=_generator(seed, epoch, _ORDER))
 
 
 def _generator(

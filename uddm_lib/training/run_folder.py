@@ -29,7 +29,14 @@ from uddm_lib.data import check_blocks
 from uddm_lib.devices import default_device, flushed_denormals
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.probes import validation_nelbo
-from uddm_lib.results import open_run, provenance, read_table, write_table
+from uddm_lib.results import (
+    open_run,
+    provenance,
+    read_run,
+    read_table,
+    resolve,
+    write_table,
+)
 from uddm_lib.training.loop import TrainingLoop
 from uddm_lib.training.options import TrainingOptions
 from uddm_lib.training.stopping import stop_requests
@@ -46,6 +53,10 @@ _SHAPE = (
     "dropout",
     "adaln_zero",
 )
+
+
+# Choices for the machine at hand, not for the run. Earlier versions have some in run.json.
+_OF_THE_MACHINE = ("compile", "checkpoint_every", "micro_batch")
 
 
 class TrainingResult(NamedTuple):
@@ -68,8 +79,7 @@ def identity(
     """What identifies a run in its ``run.json``: number of blocks, the model's shape, options."""
     shape = {name: getattr(config, name) for name in _SHAPE}
     values = {"blocks": len(blocks)} | shape | asdict(options)
-    del values["micro_batch"]  # a choice for the device at hand, not for the run
-    return values
+    return {name: value for name, value in values.items() if name not in _OF_THE_MACHINE}
 
 
 def train(
@@ -109,7 +119,7 @@ def train(
     known = identity(blocks, config, options) | dict(parameters or {})
     process = PartialState(cpu=default_device().type == "cpu")
     with process.main_process_first():
-        folder = open_run(folder, known)
+        folder = _open(folder, known)
         finished = (folder / "model").is_dir() and (folder / "log.csv").is_file()
         if process.is_main_process:
             checkpoints.remove_states(folder, unfinished=not finished)
@@ -131,6 +141,26 @@ def train(
     return TrainingResult(folder, model, read_table(folder / "log.csv"))
 
 
+def _open(folder: str | Path, known: dict[str, Any]) -> Path:
+    """The run's folder, if its ``run.json`` is that of this run or not there yet.
+
+    Raises:
+        ValueError: naming each difference.
+    """
+    folder = resolve(folder)
+    recorded = read_run(folder) if (folder / "run.json").exists() else {}
+    ignored = {name: recorded[name] for name in _OF_THE_MACHINE if name in recorded}
+    try:
+        return open_run(folder, known | ignored)
+    except ValueError as error:
+        if recorded.get("steps") in (None, known["steps"]):
+            raise
+        raise ValueError(
+            f"{error}. Another number of steps is another training: a finished one keeps no "
+            "optimizer state, and most learning-rate schedules depend on the number"
+        ) from None
+
+
 def _check_shape(name: str, blocks: Int[Tensor, "m M"], config: UDDMConfig) -> None:
     check_blocks(blocks, config.vocab_size)
     if blocks.shape[1] != config.length or not len(blocks):
@@ -146,7 +176,8 @@ def _write(
     tokenizer: PreTrainedTokenizerBase | None,
 ) -> None:
     """Write the log and the model, then remove the checkpoints."""
-    source = provenance(known | {"computed_in": loop.computed_in}, loop.options.seed)
+    how = {"computed_in": loop.computed_in, "compile": loop.options.compile}
+    source = provenance(known | how, loop.options.seed)
     write_table(pd.DataFrame(rows), loop.folder / "log.csv", source)
     checkpoints.save(loop.folder / "model", loop.state.average, tokenizer)
     checkpoints.remove_states(loop.folder)
