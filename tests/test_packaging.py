@@ -22,6 +22,7 @@ EXTRAS = {  # packages that a plain installation lacks
     "IPython",
     "fastjsonschema",
     "ipykernel",
+    "latex2mathml",
     "matplotlib",
     "nbconvert",
     "papermill",
