@@ -13,6 +13,7 @@ import venv
 import pytest
 import torch
 
+from helpers import lightning_files
 from helpers.paths import ROOT
 from uddm_lib import checkpoints
 from uddm_lib.model import UDDM, UDDMConfig
@@ -41,13 +42,19 @@ assert uddm_lib.__version__ == {version!r}, uddm_lib.__version__
 from transformers import AutoModel
 assert type(AutoModel.from_pretrained("model")).__name__ == "UDDM"
 
-from uddm_lib import checkpoints, data, probes
+from uddm_lib import checkpoints, data, experiments, probes
 text = data.load_corpus("kjv", length=64, vocab_size=80, cache=False)
 text.tokenizer.save_pretrained("tokenizer")
 assert len(data.load_tokenizer("./tokenizer")) == 80 and text.train.shape[1] == 64
 corpus = data.load_corpus("markov", length=16, vocab_size=32)
 table = probes.token_recovery(checkpoints.load("model"), corpus.test[:4], [0.5], steps=2)
 assert len(table), table
+
+options = dict(corpus="markov", length=8, vocab_size=8, size="pico", steps=1, batch_size=2, n=4)
+experiments.train_run(experiments.prepare(options), "runs/mine")
+run = experiments.load_run("runs/mine")
+assert Path("runs/mine/run.json").is_file() and len(run.train) == 4
+run.tokenizer.save_pretrained("eight")
 print("it works")
 """
 
@@ -80,16 +87,21 @@ ORDERS = [
 ]
 
 
-def run(*command, cwd, home=None, path=None):
-    """The standard output of a command, which must succeed, in a clean environment."""
+def run(*command, **options):
+    """The standard output of a command, which must succeed; see :func:`start`."""
+    done = start(*command, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start(*command, cwd, home=None, path=None):
+    """Run a command in a clean environment, without the hub."""
     environment = {key: value for key, value in os.environ.items() if "PYTHON" not in key}
     environment |= {"HOME": str(home or cwd), "HF_HUB_OFFLINE": "1"}
     environment |= {"PYTHONPATH": str(path)} if path else {}
-    done = subprocess.run(
+    return subprocess.run(
         [str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +145,15 @@ def test_the_wheel_works_far_from_a_checkout(installed, model):
     home.mkdir()
     output = run(installed / "python", "-W", "error", "-c", use, cwd=model.parent, home=home)
     assert output.endswith("it works\n")
+
+    convert = [installed / "uddm", "convert", "released.ckpt"]
+    torch.save(lightning_files.contents(lightning_files.model()), model.parent / "released.ckpt")
+    run(*convert, "with", "--tokenizer", "./eight", cwd=model.parent)
+    assert checkpoints.load_tokenizer(model.parent / "with").convert_ids_to_tokens([0])
+    done = start(*convert, "without", "--tokenizer", "gpt2", cwd=model.parent)
+    sentence = "error: tokenizer 'gpt2' is no folder, is not in the local cache, and can't be"
+    assert done.returncode == 2 and done.stderr.startswith(sentence)
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
