@@ -15,6 +15,7 @@ import torch
 
 from helpers import lightning_files
 from helpers.paths import ROOT
+from helpers.tokenizer_files import save_tokenizer
 from uddm_lib import checkpoints
 from uddm_lib.model import UDDM, UDDMConfig
 
@@ -33,8 +34,12 @@ EXTRAS = {  # packages that a plain installation lacks
 
 # What a reader does after `pip install`: a tokenizer, a corpus, a checkpoint, a probe.
 USE = """
-import sys, uddm_lib
+import os, socket, sys, uddm_lib
 from pathlib import Path
+del os.environ["HF_HUB_OFFLINE"]  # nothing here should reach for the network by itself
+asked = []
+socket.getaddrinfo = lambda *address, **_: asked.append(address)
+socket.socket.connect = lambda _, address: asked.append(address)
 assert "torch" not in sys.modules and "transformers" not in sys.modules, "a heavy import"
 assert Path(sys.prefix) in Path(uddm_lib.__file__).parents, uddm_lib.__file__
 assert uddm_lib.__version__ == {version!r}, uddm_lib.__version__
@@ -54,7 +59,7 @@ options = dict(corpus="markov", length=8, vocab_size=8, size="pico", steps=1, ba
 experiments.train_run(experiments.prepare(options), "runs/mine")
 run = experiments.load_run("runs/mine")
 assert Path("runs/mine/run.json").is_file() and len(run.train) == 4
-run.tokenizer.save_pretrained("eight")
+assert not asked, asked
 print("it works")
 """
 
@@ -148,7 +153,9 @@ def test_the_wheel_works_far_from_a_checkout(installed, model):
 
     convert = [installed / "uddm", "convert", "released.ckpt"]
     torch.save(lightning_files.contents(lightning_files.model()), model.parent / "released.ckpt")
-    run(*convert, "with", "--tokenizer", "./eight", cwd=model.parent)
+    words = ["<s>", "</s>", "<unk>", "word"]
+    save_tokenizer(model.parent / "words", words, bos_token="<s>", eos_token="</s>")
+    run(*convert, "with", "--tokenizer", "./words", cwd=model.parent)
     assert checkpoints.load_tokenizer(model.parent / "with").convert_ids_to_tokens([0])
     done = start(*convert, "without", "--tokenizer", "gpt2", cwd=model.parent)
     sentence = "error: tokenizer 'gpt2' is no folder, is not in the local cache, and can't be"
