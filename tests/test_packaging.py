@@ -12,6 +12,7 @@ import venv
 
 import pytest
 import torch
+import yaml
 
 from helpers import lightning_files
 from helpers.paths import ROOT
@@ -119,15 +120,21 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def source(tmp_path_factory):
+    """A copy of what makes the package."""
+    place = tmp_path_factory.mktemp("source")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "uddm_lib", place / "uddm_lib", ignore=ignore)
+    files = ("pyproject.toml", "README.md", "LICENSE", "environment.yml", "constraints.txt")
+    for name in files:
+        shutil.copy(ROOT / name, place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def installed(source, tmp_path_factory):
     """The environment's folder of programs, with the wheel, and the dependencies from outside."""
     place = tmp_path_factory.mktemp("wheel")
-    source = place / "source"
-    shutil.copytree(
-        ROOT / "uddm_lib", source / "uddm_lib", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", place, source]
     run(*build, cwd=place)
@@ -234,6 +241,17 @@ def test_pre_commit_uses_the_pinned_ruff():
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     version = re.search(r"rev: v([\d.]+)", hooks)[1]
     assert f"ruff=={version}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_conda_and_mamba_find_what_the_environment_names(source):
+    """They give pip its lines in a file beside environment.yml, and run it there."""
+    pip_part = yaml.safe_load((source / "environment.yml").read_text())["dependencies"][-1]["pip"]
+    (source / "condaenv.txt").write_text("\n".join(pip_part))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--dry-run"]
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"]
+    out = run(*pip, *options, "-r", source / "condaenv.txt", cwd=source)
+    assert f"Would install uddm-companion-{PROJECT['version']}" in out.replace("_", "-")
 
 
 def test_conda_installs_what_make_installs():

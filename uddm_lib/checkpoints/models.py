@@ -30,7 +30,8 @@ tags:
 A uniform-state discrete diffusion model: {count:,} parameters, V = {vocab_size:,} tokens,
 L = {length}.
 It maps noisy tokens and their noise level, sigma = -log alpha_t, to logits of the clean tokens.
-`pip install uddm-companion` brings what reads it:
+The package `uddm_lib` reads it, of the companion of the paper
+[arXiv 2604.26841](https://arxiv.org/abs/2604.26841):
 
 ```python
 import uddm_lib
