@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from helpers import lightning_files as files
 from helpers.command_line import error_line
+from helpers.paths import ROOT
 from uddm_lib import checkpoints
 from uddm_lib.__main__ import main
 from uddm_lib.sweep import paths
@@ -42,7 +43,8 @@ def test_convert_released_file(tmp_path, source, capsys, weights):
         files.logits(checkpoints.load(folder)),
         files.logits(checkpoints.load_released(source, weights)),
     )
-    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
+    written = ["README.md", "config.json", "model.safetensors"]
+    assert sorted(file.name for file in folder.iterdir()) == written
     out, err = capsys.readouterr()
     size = sum(weight.numel() for weight in files.model().parameters())
     assert f"{size:,} parameters: V=11, L=6, 2 blocks, 4 heads, hidden size 16" in out and not err
@@ -168,3 +170,29 @@ def test_train_names_the_runs_of_the_profile(capsys):
     assert (
         "run 'markov-pico-n000009-s1' is not in runs/smoke.yaml, which has markov-pico-n00" in line
     )
+
+
+@pytest.mark.slow
+def test_all_but_a_sweep_works_on_a_python_for_windows():
+    """As far as that shows here: without the module and the signals that it lacks."""
+    code = """
+import signal, sys
+from pathlib import Path
+sys.modules["fcntl"] = None
+del signal.SIGUSR1, signal.SIGUSR2
+from uddm_lib import experiments
+from uddm_lib.__main__ import main
+from uddm_lib.sweep import runner
+run = experiments.load_run("runs/pretrained/kjv-nano-n000016-s1")
+assert main([]) == 0 and len(run.train) == 16
+try:
+    with runner._lock(Path("runs")):
+        pass
+except ValueError as error:
+    print(error)
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout
+    assert "usage: python -m uddm_lib" in out
+    assert "a sweep needs Linux or macOS (on Windows: WSL); this Python is for" in out

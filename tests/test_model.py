@@ -38,7 +38,7 @@ def test_save_and_load_give_the_same_logits(tmp_path):
     model.save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").is_file()
     again = AutoModel.from_pretrained(tmp_path).eval()
-    assert isinstance(again, UDDM)
+    assert isinstance(again, UDDM) and again.config.architectures == ["UDDM"]
     z = torch.randint(11, (3, 6), generator=torch.Generator().manual_seed(0))
     sigma = torch.tensor([0.1, 1.0, 6.0])
     assert torch.equal(model.denoise(z, sigma), again.denoise(z, sigma))
@@ -119,6 +119,20 @@ def test_named_sizes_of_the_paper_have_the_released_parameter_counts():
 def test_bad_shapes_are_named(change, message, unchecked):
     with pytest.raises(ValueError, match=message):
         UDDMConfig(**change)
+
+
+def test_unknown_values_of_a_named_size_are_refused():
+    with pytest.raises(ValueError, match="n_head=4 is unknown; allowed are .*, n_heads, dropout"):
+        UDDMConfig.named("pico", 10, 10, n_head=4)
+
+
+def test_sequences_of_a_batch_may_be_shorter_than_the_model():
+    """There is no padding: what a batch holds is as long as it is."""
+    model = randomized(small())
+    z = torch.randint(11, (3, 4), generator=torch.Generator().manual_seed(0))
+    logits = model.denoise(z, 0.3)
+    assert logits.shape == (3, 4, 11)
+    torch.testing.assert_close(logits[1:2], model.denoise(z[1:2], 0.3))
 
 
 def test_unknown_size_lists_the_known_ones():

@@ -12,8 +12,11 @@ import venv
 
 import pytest
 import torch
+import yaml
 
+from helpers import lightning_files
 from helpers.paths import ROOT
+from helpers.tokenizer_files import save_tokenizer
 from uddm_lib import checkpoints
 from uddm_lib.model import UDDM, UDDMConfig
 
@@ -22,6 +25,7 @@ EXTRAS = {  # packages that a plain installation lacks
     "IPython",
     "fastjsonschema",
     "ipykernel",
+    "latex2mathml",
     "matplotlib",
     "nbconvert",
     "papermill",
@@ -31,8 +35,12 @@ EXTRAS = {  # packages that a plain installation lacks
 
 # What a reader does after `pip install`: a tokenizer, a corpus, a checkpoint, a probe.
 USE = """
-import sys, uddm_lib
+import os, socket, sys, uddm_lib
 from pathlib import Path
+del os.environ["HF_HUB_OFFLINE"]  # nothing here should reach for the network by itself
+asked = []
+socket.getaddrinfo = lambda *address, **_: asked.append(address)
+socket.socket.connect = lambda _, address: asked.append(address)
 assert "torch" not in sys.modules and "transformers" not in sys.modules, "a heavy import"
 assert Path(sys.prefix) in Path(uddm_lib.__file__).parents, uddm_lib.__file__
 assert uddm_lib.__version__ == {version!r}, uddm_lib.__version__
@@ -40,13 +48,19 @@ assert uddm_lib.__version__ == {version!r}, uddm_lib.__version__
 from transformers import AutoModel
 assert type(AutoModel.from_pretrained("model")).__name__ == "UDDM"
 
-from uddm_lib import checkpoints, data, probes
+from uddm_lib import checkpoints, data, experiments, probes
 text = data.load_corpus("kjv", length=64, vocab_size=80, cache=False)
 text.tokenizer.save_pretrained("tokenizer")
 assert len(data.load_tokenizer("./tokenizer")) == 80 and text.train.shape[1] == 64
 corpus = data.load_corpus("markov", length=16, vocab_size=32)
 table = probes.token_recovery(checkpoints.load("model"), corpus.test[:4], [0.5], steps=2)
 assert len(table), table
+
+options = dict(corpus="markov", length=8, vocab_size=8, size="pico", steps=1, batch_size=2, n=4)
+experiments.train_run(experiments.prepare(options), "runs/mine")
+run = experiments.load_run("runs/mine")
+assert Path("runs/mine/run.json").is_file() and len(run.train) == 4
+assert not asked, asked
 print("it works")
 """
 
@@ -79,16 +93,21 @@ ORDERS = [
 ]
 
 
-def run(*command, cwd, home=None, path=None):
-    """The standard output of a command, which must succeed, in a clean environment."""
+def run(*command, **options):
+    """The standard output of a command, which must succeed; see :func:`start`."""
+    done = start(*command, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start(*command, cwd, home=None, path=None):
+    """Run a command in a clean environment, without the hub."""
     environment = {key: value for key, value in os.environ.items() if "PYTHON" not in key}
     environment |= {"HOME": str(home or cwd), "HF_HUB_OFFLINE": "1"}
     environment |= {"PYTHONPATH": str(path)} if path else {}
-    done = subprocess.run(
+    return subprocess.run(
         [str(word) for word in command], cwd=cwd, env=environment, capture_output=True, text=True
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -101,15 +120,21 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+def source(tmp_path_factory):
+    """A copy of what makes the package."""
+    place = tmp_path_factory.mktemp("source")
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "uddm_lib", place / "uddm_lib", ignore=ignore)
+    files = ("pyproject.toml", "README.md", "LICENSE", "environment.yml", "constraints.txt")
+    for name in files:
+        shutil.copy(ROOT / name, place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def installed(source, tmp_path_factory):
     """The environment's folder of programs, with the wheel, and the dependencies from outside."""
     place = tmp_path_factory.mktemp("wheel")
-    source = place / "source"
-    shutil.copytree(
-        ROOT / "uddm_lib", source / "uddm_lib", ignore=shutil.ignore_patterns("__pycache__")
-    )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", place, source]
     run(*build, cwd=place)
@@ -132,6 +157,17 @@ def test_the_wheel_works_far_from_a_checkout(installed, model):
     home.mkdir()
     output = run(installed / "python", "-W", "error", "-c", use, cwd=model.parent, home=home)
     assert output.endswith("it works\n")
+
+    convert = [installed / "uddm", "convert", "released.ckpt"]
+    torch.save(lightning_files.contents(lightning_files.model()), model.parent / "released.ckpt")
+    words = ["<s>", "</s>", "<unk>", "word"]
+    save_tokenizer(model.parent / "words", words, bos_token="<s>", eos_token="</s>")
+    run(*convert, "with", "--tokenizer", "./words", cwd=model.parent)
+    assert checkpoints.load_tokenizer(model.parent / "with").convert_ids_to_tokens([0])
+    done = start(*convert, "without", "--tokenizer", "gpt2", cwd=model.parent)
+    sentence = "error: tokenizer 'gpt2' is no folder, is not in the local cache, and can't be"
+    assert done.returncode == 2 and done.stderr.startswith(sentence)
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -205,6 +241,17 @@ def test_pre_commit_uses_the_pinned_ruff():
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     version = re.search(r"rev: v([\d.]+)", hooks)[1]
     assert f"ruff=={version}\n" in (ROOT / "constraints.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_conda_and_mamba_find_what_the_environment_names(source):
+    """They give pip its lines in a file beside environment.yml, and run it there."""
+    pip_part = yaml.safe_load((source / "environment.yml").read_text())["dependencies"][-1]["pip"]
+    (source / "condaenv.txt").write_text("\n".join(pip_part))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--dry-run"]
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed"]
+    out = run(*pip, *options, "-r", source / "condaenv.txt", cwd=source)
+    assert f"Would install uddm-companion-{PROJECT['version']}" in out.replace("_", "-")
 
 
 def test_conda_installs_what_make_installs():

@@ -74,9 +74,9 @@ def run(options: argparse.Namespace) -> int:
     tokenizer = None
     if options.tokenizer is not None:
         tokenizer = data.load_tokenizer(options.tokenizer)
-        if len(tokenizer) > model.vocab_size:
+        if (size := data.vocabulary_size(tokenizer)) > model.vocab_size:
             raise ValueError(
-                f"the tokenizer {options.tokenizer} has {len(tokenizer)} tokens, "
+                f"the tokenizer {options.tokenizer} has {size} tokens, "
                 f"more than the model's {model.vocab_size}: it is another model's"
             )
     checkpoints.save(folder, model, tokenizer)

@@ -66,13 +66,18 @@ def step(
     if not _is_network(denoiser):
         logits = _logits(denoiser, z_t, sigma)
         return diffusion.step_from_logits(logits, z_t, weights, generator, greedy)
+    head = denoiser.head
     if greedy:
-        return _network_step(denoiser, z_t, sigma, weights, None)
+        hidden = denoiser.hidden(z_t, sigma)
+        return diffusion.step_from_hidden(hidden, head.weight, head.bias, z_t, weights, None)
     u = diffusion.uniform_draws(z_t, generator)
     rows = _padded(diffusion.undecided(u, weights).any(1))
     z_s = z_t.clone()
     if len(rows):
-        z_s[rows] = _network_step(denoiser, z_t[rows], sigma, weights, u[rows])
+        hidden = denoiser.hidden(z_t[rows], sigma)
+        z_s[rows] = diffusion.step_from_hidden(
+            hidden, head.weight, head.bias, z_t[rows], weights, u[rows]
+        )
     return z_s
 
 
@@ -152,17 +157,6 @@ def _logits(denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[
     """Logits of a denoiser that is no network, whose sums bfloat16 would spoil."""
     with torch.autocast(z_t.device.type, enabled=False):
         return denoiser.denoise(z_t, sigma)
-
-
-def _network_step(
-    network: _Network,
-    z_t: Int[Tensor, "B L"],
-    sigma: Float[Tensor, ""],
-    weights: ReverseWeights,
-    u: Float[Tensor, "B L"] | None,
-) -> Int[Tensor, "B L"]:
-    hidden, head = network.hidden(z_t, sigma), network.head
-    return diffusion.step_from_hidden(hidden, head.weight, head.bias, z_t, weights, u)
 
 
 def _padded(needed: Tensor) -> Int[Tensor, " n"]:

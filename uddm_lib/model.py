@@ -5,6 +5,7 @@ blocks modulated by an embedding of the noise level (adaLN, zero at the start), 
 output embeddings.
 """
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -99,6 +100,9 @@ class UDDMConfig(PreTrainedConfig):
             raise ValueError(f"frequency_embedding_size={frequency_embedding_size} is odd")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout} is outside [0, 1)")
+        # What a model that was saved in half precision computes in, unless its file says otherwise.
+        kwargs.setdefault("dtype", "float32")
+        kwargs.setdefault("architectures", ["UDDM"])
         super().__init__(**kwargs)
 
     @property
@@ -120,10 +124,16 @@ class UDDMConfig(PreTrainedConfig):
         replace single values of the configuration.
 
         Raises:
-            ValueError: if the name is unknown; the message lists the known ones.
+            ValueError: if the name, or that of a value, is unknown; the message lists the known
+                ones.
         """
         if size not in SIZES:
             raise ValueError(f"size={size!r} is unknown; allowed are {', '.join(SIZES)}")
+        # transformers would keep any other value, and nothing would read it.
+        known = [*inspect.signature(cls.__init__).parameters][1:-1]
+        for name, value in changes.items():
+            if name not in known:
+                raise ValueError(f"{name}={value!r} is unknown; allowed are {', '.join(known)}")
         return cls(vocab_size=vocab_size, length=length, **(SIZES[size] | changes))
 
 

@@ -1,14 +1,16 @@
 import errno
 import json
 import os
+import re
 import shutil
 
 import pytest
 import safetensors.torch
 import torch
+from huggingface_hub import ModelCard
 from safetensors import SafetensorError
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModel, PreTrainedTokenizerFast
 
 from uddm_lib import checkpoints
 from uddm_lib.model import UDDM, UDDMConfig
@@ -35,10 +37,23 @@ def test_round_trip(saved, model):
     again = checkpoints.load(saved)
     assert torch.equal(logits(again), logits(model)) and not again.training
     assert sorted(p.name for p in saved.parent.iterdir()) == ["model"]
-    assert {p.suffix for p in saved.iterdir()} == {".json", ".safetensors"}
+    files = ["README.md", "config.json", "model.safetensors"]
+    assert sorted(file.name for file in saved.iterdir()) == files
     assert all(
         p.stat().st_mode & 0o444 == 0o444 for p in saved.iterdir()
     )  # a group may read them too
+
+
+def test_only_files_that_may_be_written_are_flushed(tmp_path, model, monkeypatch):
+    """Windows refuses to flush others."""
+    fcntl, flushed = pytest.importorskip("fcntl"), []
+
+    def fsync(descriptor):
+        flushed.append(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    checkpoints.save(tmp_path / "model", model)
+    assert flushed and os.O_RDONLY not in flushed
 
 
 def test_half_precision_is_read_back_in_float32(tmp_path, model):
@@ -47,6 +62,31 @@ def test_half_precision_is_read_back_in_float32(tmp_path, model):
     assert next(again.parameters()).dtype == torch.float32
     torch.testing.assert_close(logits(again), logits(model), atol=1e-2, rtol=1e-2)
     assert logits(model).dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, None])
+@pytest.mark.parametrize("keys", [[], ["architectures", "dtype"]])
+def test_transformers_reads_what_we_read(tmp_path, model, dtype, keys):
+    """The same logits, also from files that lack the keys, as ours once did."""
+    folder = checkpoints.save(tmp_path / "model", model, dtype=dtype)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == ["UDDM"] and config["dtype"] == "float32"
+    config = {key: value for key, value in config.items() if key not in keys}
+    (folder / "config.json").write_text(json.dumps(config))
+    again = AutoModel.from_pretrained(folder)
+    assert again.dtype == torch.float32
+    assert torch.equal(logits(again), logits(checkpoints.load(folder)))
+
+
+def test_a_model_brings_its_card(saved, model):
+    card = ModelCard.load(saved / "README.md")
+    assert card.data.library_name == "uddm_lib" and "uddm" in card.data.tags
+    count = sum(weight.numel() for weight in model.parameters())
+    assert f"{count:,} parameters, V = 5 tokens,\nL = 4." in card.text
+    (code,) = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
+    names = {"input_ids": torch.tensor([[0, 1, 2, 3]]), "sigma": 0.4}
+    exec(code.replace('"..."', repr(str(saved))), names)
+    assert torch.equal(names["logits"], logits(model))
 
 
 def test_a_second_save_replaces_the_first(saved, model):

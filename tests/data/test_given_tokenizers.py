@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
 
 from helpers.tokenizer_files import TEXTS, save_tokenizer, token_ids
-from uddm_lib.data import load_corpus, load_tokenizer
+from uddm_lib.data import load_corpus, load_tokenizer, vocabulary_size
 from uddm_lib.data.packing import PackingJob
+from uddm_lib.data.tokenizers import wrap_tokenizer
 from uddm_lib.experiments import load_run, prepare, train_run
 
 
@@ -136,3 +138,41 @@ def test_a_run_with_a_given_tokenizer_comes_back_with_it(tiny, text, tmp_path, m
     named = "whose training blocks and test blocks and tokenizer changed since"
     with pytest.raises(ValueError, match=named):
         load_run(tmp_path / "run")
+
+
+def test_ids_may_have_gaps(text, tmp_path):
+    """V counts the ids that no token has: the model's tables need their rows."""
+    words = ["<s>", "</s>", "<unk>", *dict.fromkeys(" ".join(TEXTS).split())]
+    model = models.WordLevel({word: 3 * i for i, word in enumerate(words)}, unk_token="<unk>")
+    backend = Tokenizer(model)
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = wrap_tokenizer(backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.save_pretrained(tmp_path / "gaps")
+    options = {"length": 16, "tokenizer": str(tmp_path / "gaps"), "cache": tmp_path / "cache"}
+    corpus = load_corpus(text, **options)
+    size = 3 * (len(words) - 1) + 1
+    assert corpus.vocab_size == vocabulary_size(corpus.tokenizer) == size > len(corpus.tokenizer)
+    assert len(words) < corpus.train.max() < size and "sentence" in corpus.tokenizer.decode(
+        corpus.train[0]
+    )
+    with pytest.raises(ValueError, match=f"has {size} tokens; leave vocab_size out"):
+        load_corpus(text, **options, vocab_size=len(words))
+    (file,) = (tmp_path / "cache").iterdir()
+    before = file.stat().st_mtime_ns
+    assert torch.equal(load_corpus(text, **options).train, corpus.train)
+    assert file.stat().st_mtime_ns == before  # the kept blocks were good
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_proxy_that_needs_a_package_is_named(hidden, monkeypatch):
+    def fail(name, **options):
+        missing = ImportError("Using SOCKS proxy, but the 'socksio' package is not installed")
+        if hidden:  # as by transformers
+            raise OSError("Can't load the configuration of 'gpt2'") from missing
+        raise missing
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", fail)
+    with pytest.raises(
+        OSError, match="'gpt2' is no folder.*: Using SOCKS proxy, but the 'socksio'"
+    ):
+        load_tokenizer("gpt2")

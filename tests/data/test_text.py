@@ -207,6 +207,8 @@ def test_building_prints_nothing_and_a_fork_after_it_neither(story, tmp_path):
         sys.executable,
         "-W",
         "error::UserWarning",
+        "-W",  # from Python 3.12 on, of every fork: torch has threads
+        "ignore:This process:DeprecationWarning",
         "-c",
         code,
         f"text:{story}",

@@ -24,6 +24,7 @@ def test_root_of_an_installed_package_is_found_above_the_working_directory(monke
     monkeypatch.chdir(inside)
     with pytest.raises(FileNotFoundError, match="start in a checkout"):
         repository_root()
+    assert resolve("mine") == inside / "mine"
     (tmp_path / "checkout" / "uddm_lib").mkdir()
     assert repository_root() == tmp_path / "checkout"
 

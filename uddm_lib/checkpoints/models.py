@@ -16,6 +16,32 @@ from uddm_lib.model import UDDM, UDDMConfig
 
 __all__ = ["load", "load_tokenizer", "recover", "save"]
 
+# The page of the model where the folder is uploaded to the Hugging Face hub.
+_CARD = """\
+---
+library_name: uddm_lib
+tags:
+- uddm
+- discrete-diffusion
+---
+
+# UDDM
+
+A uniform-state discrete diffusion model: {count:,} parameters, V = {vocab_size:,} tokens,
+L = {length}.
+It maps noisy tokens and their noise level, sigma = -log alpha_t, to logits of the clean tokens.
+The package `uddm_lib` reads it, of the companion of the paper
+[arXiv 2604.26841](https://arxiv.org/abs/2604.26841):
+
+```python
+import uddm_lib
+from transformers import AutoModel
+
+model = AutoModel.from_pretrained("...")  # this folder
+logits = model(input_ids, sigma).logits
+```
+"""
+
 
 def save(
     folder: str | Path,
@@ -23,7 +49,10 @@ def save(
     tokenizer: PreTrainedTokenizerBase | None = None,
     dtype: torch.dtype | None = None,
 ) -> Path:
-    """Write a model, as ``config.json`` and ``model.safetensors``, with its tokenizer.
+    """Write a model with its tokenizer, as transformers and the Hugging Face hub expect it.
+
+    The files are ``config.json``, ``model.safetensors``, a model card (``README.md``), and those of
+    the tokenizer.
 
     The folder appears complete or not at all; an existing one is replaced. If the process is
     killed in between, :func:`load` still finds the earlier model or the new one.
@@ -52,6 +81,9 @@ def save(
             for name, value in model.state_dict().items()
         }
         write_tensors(new / "model.safetensors", state, {"format": "pt"})
+        count = sum(weight.numel() for weight in model.parameters())
+        card = _CARD.format(count=count, vocab_size=model.vocab_size, length=model.length)
+        (new / "README.md").write_text(card, encoding="utf-8")
         if tokenizer is not None:
             tokenizer.save_pretrained(new)
         new.chmod(0o755)

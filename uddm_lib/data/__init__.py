@@ -7,7 +7,7 @@ from uddm_lib.data.blocks import check_blocks, digest
 from uddm_lib.data.corpus import Corpus, subset
 from uddm_lib.data.markov import chain_entropy, markov_chain
 from uddm_lib.data.registry import CORPORA, load_corpus
-from uddm_lib.data.tokenizers import load_tokenizer
+from uddm_lib.data.tokenizers import load_tokenizer, vocabulary_size
 
 __all__ = [
     "CORPORA",
@@ -19,4 +19,5 @@ __all__ = [
     "load_tokenizer",
     "markov_chain",
     "subset",
+    "vocabulary_size",
 ]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from uddm_lib._checks import integer
 from uddm_lib.data.blocks import have_run_in
+from uddm_lib.data.tokenizers import vocabulary_size
 
 if TYPE_CHECKING:
     import transformers  # slow to import, so left to those who make a tokenizer
@@ -50,7 +51,7 @@ class Corpus:
     @property
     def vocab_size(self) -> int:
         """Number of token ids, V; a small text may give fewer than were asked for."""
-        return len(self.tokenizer)
+        return vocabulary_size(self.tokenizer)
 
     @property
     def length(self) -> int:

@@ -20,7 +20,7 @@ from uddm_lib.data.blocks import check_blocks
 from uddm_lib.data.corpus import Corpus, CorpusRequest
 from uddm_lib.data.documents import Documents, files_of
 from uddm_lib.data.packing import SPECIAL_TOKENS, PackedText, PackingJob
-from uddm_lib.data.tokenizers import given_tokenizer, wrap_tokenizer
+from uddm_lib.data.tokenizers import given_tokenizer, vocabulary_size, wrap_tokenizer
 
 __all__ = ["corpus_of_documents", "inner_positions", "load"]
 
@@ -102,7 +102,7 @@ def corpus_of_documents(
             request.name,
             documents,
             length,
-            len(tokenizer),
+            vocabulary_size(tokenizer),
             request.seed,
             tokenizer.backend_tokenizer,
             (tokenizer.bos_token_id, tokenizer.eos_token_id),
@@ -152,7 +152,7 @@ def _read_cache(file: Path, length: int) -> PackedText | None:
             metadata = opened.metadata()
         tokenizer = Tokenizer.from_str(metadata["tokenizer"])
         for part in (train, test):
-            check_blocks(part, tokenizer.get_vocab_size())
+            check_blocks(part, vocabulary_size(tokenizer))
             if part.shape[1] != length or not len(part):
                 return None
         return PackedText(train, test, tokenizer, json.loads(metadata["duplicates"]))

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import tokenizers
     import transformers
 
-__all__ = ["given_tokenizer", "load_tokenizer", "wrap_tokenizer"]
+__all__ = ["given_tokenizer", "load_tokenizer", "vocabulary_size", "wrap_tokenizer"]
 
 FILES = (
     "tokenizer.json and tokenizer_config.json, or with the latter vocab.txt, "
@@ -26,7 +26,7 @@ def load_tokenizer(name_or_folder: str | Path) -> "transformers.PreTrainedTokeni
     """Load a fast tokenizer of transformers, with a BOS and an EOS token.
 
     As in the released code, BERT's [CLS] and [SEP] take these roles; gpt2 has one token for both.
-    No token is added, so V is the vocabulary's own size, ``len(tokenizer)``.
+    No token is added, so V is that of the vocabulary, :func:`vocabulary_size`.
 
     Args:
         name_or_folder: a folder, as ``save_pretrained`` writes it, or a name on the Hugging Face
@@ -76,12 +76,23 @@ def given_tokenizer(
         ValueError, OSError: as :func:`load_tokenizer`; ValueError if the size is another.
     """
     tokenizer = load_tokenizer(name_or_folder)
-    if vocab_size not in (None, len(tokenizer)):
+    size = vocabulary_size(tokenizer)
+    if vocab_size not in (None, size):
         raise ValueError(
-            f"vocab_size={vocab_size}: tokenizer {str(name_or_folder)!r} has {len(tokenizer)} "
+            f"vocab_size={vocab_size}: tokenizer {str(name_or_folder)!r} has {size} "
             "tokens; leave vocab_size out"
         )
     return tokenizer
+
+
+def vocabulary_size(
+    tokenizer: "tokenizers.Tokenizer | transformers.PreTrainedTokenizerBase",
+) -> int:
+    """V: one more than the largest token id.
+
+    It is more than ``len(tokenizer)`` where ids have gaps (camembert's have one).
+    """
+    return max(tokenizer.get_vocab().values()) + 1
 
 
 def wrap_tokenizer(
@@ -120,14 +131,15 @@ def _from_folder(folder: Path) -> "transformers.PreTrainedTokenizerBase":
 def _from_hub(name: str) -> "transformers.PreTrainedTokenizerBase":
     try:
         return _read(name, local_files_only=True)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ImportError):
         pass  # not in the cache
     try:
         return _read(name)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
+        reason = _first_line(_missing_package(error) or error)
         raise OSError(
             f"tokenizer {name!r} is no folder, is not in the local cache, and can't be loaded "
-            f"from the hub: {_first_line(error)}. Give a folder that holds its files ({FILES})"
+            f"from the hub: {reason}. Give a folder that holds its files ({FILES})"
         ) from None
 
 
@@ -140,6 +152,13 @@ def _read(
     return AutoTokenizer.from_pretrained(
         name_or_folder, trust_remote_code=False, local_files_only=local_files_only
     )
+
+
+def _missing_package(error: BaseException | None) -> ImportError | None:
+    """The ImportError, as of a SOCKS proxy, that the hub's libraries turned into ``error``."""
+    while error is not None and not isinstance(error, ImportError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _first_line(error: Exception) -> str:

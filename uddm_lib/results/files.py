@@ -28,9 +28,18 @@ def repository_root() -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """``path`` as an absolute Path; a relative one starts at the repository root."""
+    """``path`` as an absolute Path.
+
+    A relative one starts at the repository root, or in the working directory where there is no
+    checkout.
+    """
     path = Path(path).expanduser()
-    return path if path.is_absolute() else repository_root() / path
+    if path.is_absolute():
+        return path
+    try:
+        return repository_root() / path
+    except FileNotFoundError:
+        return Path.cwd() / path
 
 
 def atomic_write(path: str | Path, content: str | bytes) -> Path:

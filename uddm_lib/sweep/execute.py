@@ -118,7 +118,8 @@ def _execute(root: Path, options: argparse.Namespace) -> Outcome:
     # job. Notebooks have no such addresses, and None stands for "not installed".
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     import papermill  # type: ignore[import-untyped]  # it has no types
-    from nbconvert import HTMLExporter
+
+    from uddm_lib.sweep.notebook_page import notebook_page
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     target = root / options.target
@@ -136,8 +137,7 @@ def _execute(root: Path, options: argparse.Namespace) -> Outcome:
             progress_bar=False,
             shutdown_kernel="immediate",  # PyTorch takes two seconds to exit
         )
-        page, _ = HTMLExporter().from_notebook_node(executed, {"metadata": {"name": target.stem}})
-        atomic_write(target.with_suffix(".html"), page)
+        atomic_write(target.with_suffix(".html"), notebook_page(executed, target.stem))
         os.replace(running, target)
     except Exception as error:
         if getattr(error, "ename", "") == "Stopped":  # uddm_lib.training.Stopped, in the kernel

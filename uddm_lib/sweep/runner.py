@@ -9,7 +9,6 @@ says where the figures are. Called again, it continues where it stopped.
 
 import argparse
 import contextlib
-import fcntl
 import subprocess
 import sys
 import threading
@@ -152,6 +151,13 @@ def notebook_threads(options: argparse.Namespace) -> int:
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[int]:
     """Keep other sweeps of the profile out; yields the descriptor of the file that is locked."""
+    try:
+        import fcntl  # here: all else of the package works without it
+    except ImportError:
+        raise SweepError(
+            f"a sweep needs Linux or macOS (on Windows: WSL); this Python is for {sys.platform}. "
+            "Single notebooks, models and probes work on it too"
+        ) from None
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:

@@ -32,6 +32,7 @@ from uddm_lib.data.lm1b.copies import MIRROR, PARTS, REVISION, Copy, find_copy
 from uddm_lib.data.lm1b.mapped_packing import drop_repeats, pack, tokenize
 from uddm_lib.data.lm1b.sentences import read_sentences
 from uddm_lib.data.packing import quiet
+from uddm_lib.data.tokenizers import vocabulary_size
 
 if TYPE_CHECKING:
     import transformers
@@ -125,7 +126,7 @@ class _Job:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The smallest signed type that holds all token ids, of two or four bytes."""
-        return np.dtype(np.int16 if len(self.tokenizer) <= 2**15 else np.int32)
+        return np.dtype(np.int16 if vocabulary_size(self.tokenizer) <= 2**15 else np.int32)
 
     def key(self, content: list[Any]) -> str:
         """Hexadecimal digits that differ for every other input with the given content."""
