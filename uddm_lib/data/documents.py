@@ -42,7 +42,7 @@ class Documents:
         read: gives the parts from the first on, each time that it is called.
     """
 
-    def __init__(self, read: Callable[[], Iterable[Part]]):
+    def __init__(self, read: Callable[[], Iterable[Part]]) -> None:
         self._read = read
 
     @classmethod

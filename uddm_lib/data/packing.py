@@ -295,14 +295,12 @@ def _pack(
     rest = np.empty(0, np.int32)
     # "</s>" in a text is text, not the end of a document.
     tokenizer.encode_special_tokens = True
-    with tempfile.SpooledTemporaryFile(
-        BYTES_IN_MEMORY, dir=str(folder) if folder else None
-    ) as file:
+    place = str(folder) if folder else None
+    with tempfile.SpooledTemporaryFile(BYTES_IN_MEMORY, dir=place) as file:
         for batch in batches:
             ids = []
-            encoded = tokenizer.encode_batch_fast(
-                [text for text, _ in batch], add_special_tokens=False
-            )
+            texts = [text for text, _ in batch]
+            encoded = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
             for text, (_, ends) in zip(encoded, batch):
                 ids += text.ids
                 if ends:
