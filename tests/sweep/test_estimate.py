@@ -162,7 +162,10 @@ def test_command(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["papr"], "no profile 'papr' (runs/papr.yaml); there are desktop, gpu, laptop, paper, smoke"),
+        (
+            ["papr"],
+            "no profile 'papr' (runs/papr.yaml); there are desktop, gpu, laptop, paper, smoke",
+        ),
         (["paper", "--mfu", "40"], "--mfu 40 is outside (0, 1]"),
         (["paper", "--mfu", "nan"], "--mfu nan is outside (0, 1]"),
         (["paper", "--tflops", "0"], "--tflops 0 is not a positive number"),
