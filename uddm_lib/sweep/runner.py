@@ -160,10 +160,11 @@ def cores_and_threads(options: argparse.Namespace) -> tuple[int, int]:
     cores = min(wanted, available)
     threads = min(threads, cores) or (1 if default_device().type == "cpu" else cores)
     notebooks = min(cores // threads, max(1, memory // NOTEBOOK_MEMORY))
-    if notebooks < wanted // threads:
+    if cores < wanted or notebooks < cores // threads:
+        several = ["" if count == 1 else "s" for count in (notebooks, threads)]
         print(
-            f"notebooks at a time: {notebooks}, not {wanted // threads}: cores available: "
-            f"{available}; memory: {memory / 2**30:.1f} GiB",
+            f"{notebooks} notebook{several[0]} at a time, {threads} thread{several[1]} each: "
+            f"cores available: {available}, memory: {memory / 2**30:.1f} GiB",
             flush=True,
         )
     return notebooks * threads, threads
@@ -198,9 +199,9 @@ def _lock(folder: Path) -> Iterator[int]:
 
 def _snakemake(profile: str, jobs: Mapping[str, Job], threads: int, root: Path) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "runs" / "Snakefile")]
-    # In quotes: Snakemake reads numbers and truths, and a profile may be named 007 or true.
-    quoted = json.dumps(profile, ensure_ascii=False)
-    command += [*_SNAKEMAKE, "--config", f"profile={quoted}", f"threads={threads}"]
+    # A list of one text: Snakemake would take the bare name 007, even in quotes, for a number.
+    listed = json.dumps([profile], ensure_ascii=False)
+    command += [*_SNAKEMAKE, "--config", f"profile={listed}", f"threads={threads}"]
     # What a profile lists first is begun first: it should be what takes longest.
     first = [target for target, job in jobs.items() if job.stage == "entropy"][:1]
     command += ["--prioritize", *first]
