@@ -5,9 +5,14 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import nbformat
 import pytest
+import torch
 
-from uddm_lib import environment
+from helpers.fake_sweep import finish, start, write_notebook
+from helpers.paths import ROOT
+from helpers.training_runs import run, unmeasured, weights
+from uddm_lib import devices, environment
 
 HOSTILE = {
     "PYTHONSTARTUP": "/missing.py",
@@ -138,3 +143,39 @@ def test_without_control_groups_and_affinity_all_cores_count(monkeypatch, tmp_pa
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
     assert environment.available_cores() == 12
+
+
+def test_accelerates_variables_change_no_training(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "matmul_rate", unmeasured)
+    plain = run(tmp_path, "plain")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    (tmp_path / "plain").rename(tmp_path / "first")
+    assert torch.equal(weights(run(tmp_path, "plain").model), weights(plain.model))
+
+
+@pytest.mark.slow
+def test_a_notebook_by_hand_trains_where_clusters_and_ipython_set_variables(tmp_path):
+    """Papermill as a reader calls it: the kernel sees what the reader's shell and files set."""
+    startup = tmp_path / "ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text("DEBUG = False\n")
+    write_notebook(
+        tmp_path / "in.ipynb",
+        "folder: str = ''",
+        "from uddm_lib.results import check_parameters\ncheck_parameters(globals())",
+        "from helpers.training_runs import run\nprint(len(run(folder, 'plain').log), DEBUG)",
+    )
+    hostile = {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "MPLBACKEND": "TkAgg",
+    }
+    command = ("-m", "papermill", "in.ipynb", "out.ipynb", "-p", "folder", str(tmp_path / "run"))
+    text, status = finish(start(tmp_path, *command, env=hostile))
+    assert status == 0, text
+    (output,) = nbformat.read(tmp_path / "out.ipynb", 4).cells[-1].outputs[-1:]
+    assert output.text.endswith("4 False\n")
