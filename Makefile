@@ -10,12 +10,12 @@ CLUSTER   ?=
 OPTIONS   ?=
 EXTRAS    ?= all
 
-# Settings of Python and pytest meant for other work: modules in place of those of .venv, warnings
-# as errors, options. For the rest see uddm_lib/environment.py.
-unexport $(filter PYTHON% PYTEST%,$(.VARIABLES))
+# Settings of Python, pytest and pip meant for other work: modules in place of those of .venv, other
+# options, another place for packages. For all else see uddm_lib/environment.py.
+unexport $(filter PYTHON% PYTEST%,$(.VARIABLES)) PIP_TARGET PIP_PREFIX PIP_ROOT
 
 RUN := .venv/bin/python
-# Into .venv, whatever pip's configuration says.
+# PIP_USER: pip's configuration may say --user.
 PIP := PIP_USER=0 $(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
   -c constraints.txt
 TEST := $(RUN) -m pytest

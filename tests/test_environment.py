@@ -1,6 +1,8 @@
 """What counts of a user's environment: nothing that would change results or stop a run."""
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,6 +96,31 @@ def test_a_notebook_trains_in_one_process_and_a_launcher_changes_no_option(
     environment.apply_to_training()
     assert "ACCELERATE_GRADIENT_ACCUMULATION_STEPS" not in variables
     assert several.keys() & variables.keys() == (set() if shell else several.keys())
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is missing")
+def test_make_passes_on_no_settings_of_python_pytest_and_pip():
+    """Its commands see .venv alone; what else is set, as a proxy, they see."""
+    hostile = {
+        "PYTHONPATH": "/modules",
+        "PYTHONHOME": "/missing",
+        "PYTHONWARNINGS": "error",
+        "PYTEST_ADDOPTS": "--missing",
+        "PIP_TARGET": "/missing",
+    }
+    kept = {"PIP_INDEX_URL": "https://mirror", "https_proxy": "http://proxy"}
+    seen = subprocess.run(
+        ["make", "--no-print-directory", "-f", "Makefile", "-f", "-", "probe"],
+        input="probe:\n\t@env\n\t@echo PIP: $(PIP)\n",
+        env=os.environ | hostile | kept,
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout
+    variables = dict(line.split("=", 1) for line in seen.splitlines() if "=" in line)
+    assert not hostile.keys() & variables.keys() and variables.items() >= kept.items()
+    assert "PIP: PIP_USER=0 .venv/bin/python -m pip install" in seen
 
 
 @pytest.mark.parametrize(
