@@ -243,10 +243,15 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys,
         assert line.startswith("warning: the file system has no locks") and line.count("\n") == 1
 
 
-def test_where_there_is_no_fcntl_a_sentence_says_what_to_use(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
-    with pytest.raises(SweepError, match="on Windows, use WSL"), runner._lock(tmp_path):
-        pass
+def test_on_windows_a_sentence_says_what_to_use(checkout, monkeypatch):
+    monkeypatch.setattr(runner.paths, "checkout", lambda: checkout)
+    monkeypatch.setattr(runner, "check_names", lambda jobs: None)
+    monkeypatch.setattr(runner.environment, "apply", lambda: None)  # it would outlive the test
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    for name in ("sysconf", "sched_getaffinity"):
+        monkeypatch.delattr(os, name, raising=False)
+    with pytest.raises(SweepError, match="on Windows, use WSL"):
+        runner.run(options_of("tiny"))
 
 
 def test_nothing_takes_what_some_systems_lack():
@@ -268,6 +273,7 @@ def test_nothing_takes_what_some_systems_lack():
 def test_wrong_cores_and_threads_are_refused(checkout, monkeypatch, options):
     monkeypatch.setattr(runner.paths, "checkout", lambda: checkout)
     monkeypatch.setattr(runner, "check_names", lambda jobs: None)
+    monkeypatch.setattr(runner.environment, "apply", lambda: None)  # it would outlive the test
     words = [f"--{name}={value}" for name, value in options.items()]
     with pytest.raises(SweepError, match="threads from 1 to as many as there are cores"):
         runner.run(options_of("tiny", *words))
