@@ -2,7 +2,7 @@
 # if it has to.
 
 PROFILE   ?= laptop
-CORES     ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+CORES     ?=
 THREADS   ?=
 PYTHON    ?= python3
 PIP_FLAGS ?=
@@ -10,20 +10,23 @@ CLUSTER   ?=
 OPTIONS   ?=
 EXTRAS    ?= all
 
+# Settings of Python, pytest and pip meant for other work: modules in place of those of .venv, other
+# options, another place for packages. For all else see uddm_lib/environment.py.
+unexport $(filter PYTHON% PYTEST%,$(.VARIABLES)) PIP_TARGET PIP_PREFIX PIP_ROOT
+
 RUN := .venv/bin/python
-PIP := $(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
-# On the CPU, where stored outputs come from, and one thread a process: several such processes beat
-# one with several threads. Sums then come out alike on every machine, which the comparison of
-# notebook outputs needs.
-TEST := CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(RUN) -m pytest
-SHARED := -n $(CORES) --maxprocesses 8 --dist loadfile
+# PIP_USER: pip's configuration may say --user.
+PIP := PIP_USER=0 $(RUN) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) \
+  -c constraints.txt
+TEST := $(RUN) -m pytest
+SHARED := -n $(or $(CORES),auto) --maxprocesses 8 --dist loadfile
 
 .PHONY: help figures reproduce test lint test-cluster test-faults bench bench-gpu clean
 
 help:
 	@echo "make figures    train the models, run the probes and draw the figures in paper_figures/"
 	@echo "                  PROFILE=$(PROFILE)  which runs/<profile>.yaml; smoke is a quick look"
-	@echo "                  CORES=$(CORES)         processor cores to use"
+	@echo "                  CORES=$(CORES)            processor cores to use; default: all that there are"
 	@echo "                  THREADS=          threads of a notebook, CORES/THREADS of which run at a"
 	@echo "                                    time; default: 1, or CORES on a machine with a GPU"
 	@echo "                  CLUSTER=          slurm: every notebook a job of a cluster, as"
@@ -50,8 +53,9 @@ help:
 	@echo "                       corpus bible (profile gpu), all,vocabularies tokenizers for tests"
 
 figures reproduce: .venv/.installed $(if $(CLUSTER),.venv/.cluster)
-	@$(RUN) -m uddm_lib $(@:figures=sweep) "$(PROFILE)" --cores $(CORES) \
-	  $(if $(THREADS),--threads $(THREADS)) $(if $(CLUSTER),--cluster $(CLUSTER)) $(OPTIONS)
+	@$(RUN) -m uddm_lib $(@:figures=sweep) '$(subst ','\'',$(PROFILE))' \
+	  $(if $(CORES),--cores $(CORES)) $(if $(THREADS),--threads $(THREADS)) \
+	  $(if $(CLUSTER),--cluster $(CLUSTER)) $(OPTIONS)
 
 test: .venv/.installed
 	$(TEST) $(SHARED) tests
@@ -86,8 +90,10 @@ bench-gpu: .venv/.installed
 	@echo "Setting up .venv (once; some minutes, depending on the network)"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) -e '.[$(EXTRAS)]'
+	@$(RUN) -c 'import torch' || { \
+	  echo "pip did not install into .venv; which setting does: $(RUN) -m pip config list"; exit 1; }
 	@touch $@
 
 clean:
-	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
+	rm -rf .venv .cache .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,6 +11,10 @@ from helpers.paths import GOLDEN
 # Before anything imports uddm_lib: every call in the tests checks the shapes in its signature.
 jaxtyping.install_import_hook("uddm_lib", f"{typecheck.__name__}.checked")
 
+from uddm_lib import environment  # noqa: E402
+
+environment.apply_to_tests()
+
 _worst = {}
 
 
@@ -51,6 +55,11 @@ def pytest_sessionfinish(session):
     output = getattr(session.config, "workeroutput", None)
     if output is not None:  # one of the processes of pytest-xdist
         output["worst"] = [[*key, *value] for key, value in _worst.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    return environment.available_cores()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -17,6 +17,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [  # each may import from its own floor and from those above it in this list
     {"_checks"},
     {"results", "schedule", "devices", "metrics"},
+    {"environment"},
     {"diffusion"},
     {"model", "_layers", "oracles", "denoiser"},
     {"sampling"},

@@ -6,6 +6,7 @@ denoiser -> probe -> table -> figure. Import what you need by name, for instance
 
 =============  =====================================================================================
 results        run folders, tables with their provenance, notebook parameters, progress
+environment    what counts of a user's settings; cores and memory at hand
 schedule       noise schedules alpha_t and sigma_t; the uniform-Gaussian duality
 devices        the device at hand: precision, compiler
 metrics        comparisons of tokens: recovery, novelty

@@ -493,6 +493,19 @@ def test_every_size_has_its_line(tables):
     assert len({line.get_color() for line in figures.perplexity(many, "markov").axes[0].lines}) == 6
 
 
+def test_figures_do_not_hang_on_a_users_matplotlibrc(tmp_path):
+    figures.save(figures.training_curves(log()), tmp_path, "plain")
+    foreign = {
+        "lines.linewidth": 9,
+        "axes.facecolor": "red",
+        "font.family": "serif",
+        "hatch.linewidth": 5,
+    }
+    with matplotlib.rc_context(foreign):
+        figures.save(figures.training_curves(log()), tmp_path, "foreign")
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "foreign.png").read_bytes()
+
+
 def test_saved_figures_do_not_hang_on_the_hashes_of_a_process(tmp_path):
     code = (
         "import sys; import pandas as pd; from uddm_lib import figures; "

@@ -126,9 +126,14 @@ def write_checkout(folder, notebooks=NOTEBOOKS):
     return folder
 
 
-def start(checkout, *arguments, **options):
-    """Start Python in a checkout, whose package it uses."""
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "PYTHONUNBUFFERED": "1"}
+def start(checkout, *arguments, env=None, **options):
+    """Start Python in a checkout, whose package it uses; ``env`` is further variables."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(checkout),
+        "PYTHONUNBUFFERED": "1",
+        **(env or {}),
+    }
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen(
         [sys.executable, *arguments], cwd=checkout, env=environment, text=True, **pipes, **options

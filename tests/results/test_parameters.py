@@ -107,13 +107,12 @@ def test_values_are_never_bent(kind, value):
 def test_unknown_parameters_are_named_with_what_is_allowed():
     names = {
         "__annotations__": {"corpus": str, "steps": int},
+        "In": [""],
+        "exit": None,
         "corpus": "markov",
         "steps": 1,
         "stepps": 2,
         "zzz": "x",
-        "In": [""],
-        "Out": {},
-        "exit": None,
         "_private": 1,
         "module": os,
         "function": print,
@@ -124,6 +123,17 @@ def test_unknown_parameters_are_named_with_what_is_allowed():
         str(error.value)
         == "unknown parameter stepps (did you mean steps?), zzz; allowed: corpus, steps"
     )
+
+
+def test_what_was_defined_before_the_parameters_is_none():
+    """By Jupyter, by a startup file of IPython, or by a cell above, also under the same name."""
+    names = {"__annotations__": {"corpus": str, "steps": int}, "steps": 7, "DEBUG": False}
+    names.update(steps=1, corpus="markov")
+    check_parameters(names)
+    assert names["steps"] == 1 and names["DEBUG"] is False
+    names = {"__annotations__": {"steps": int}, "DEBUG": False, "steps": 1, "stepps": 2}
+    with pytest.raises(ValueError, match="unknown parameter stepps [^,]*; allowed: steps"):
+        check_parameters(names)
 
 
 def test_second_call_knows_that_other_names_are_the_notebooks_own():

@@ -1,9 +1,14 @@
 """The sweep: its graph, what it repeats, how it survives failures, kills and changes."""
 
+import argparse
+import errno
+import fcntl
+import json
 import os
 import re
 import shutil
 import signal
+import sys
 
 import nbformat
 import pytest
@@ -15,6 +20,7 @@ from helpers.fake_sweep import (
     start,
     start_sweep,
     wait_for,
+    write_checkout,
     write_profile,
     write_sources,
 )
@@ -167,24 +173,145 @@ def test_the_name_of_a_profile_may_have_a_space(checkout):
     assert (checkout / "paper_figures" / "my sweep" / "figure1.png").exists()
 
 
-@pytest.mark.parametrize("options", [{"cores": 0}, {"threads": 3}, {"threads": -1}])
+@pytest.mark.parametrize(
+    ("profile", "message"),
+    [
+        ("../tiny", "the name of a file runs/NAME.yaml"),
+        ("runs/tiny", "the name of a file runs/NAME.yaml"),
+        ("{x}", "has no braces"),
+        ("cache", "runs/cache/ is in use"),
+        ("pretrained", "runs/pretrained/ is in use"),
+    ],
+)
+def test_a_profile_with_an_impossible_name_is_refused(checkout, monkeypatch, profile, message):
+    monkeypatch.setattr(runner.paths, "checkout", lambda: checkout)
+    with pytest.raises(ValueError, match=f"profile '{re.escape(profile)}': .*{message}"):
+        runner.run(argparse.Namespace(profile=profile))
+
+
+@pytest.mark.slow
+def test_a_hostile_environment_changes_nothing(tmp_path):
+    """A strange path and name, no home, and settings of other tools that would stop the sweep."""
+    checkout = tmp_path / "with space ü {x} 'q'"
+    checkout.mkdir()
+    write_checkout(checkout)
+    profile = "007"
+    write_profile(checkout, profile_with(n=[1]), profile)
+    checkout.joinpath("matplotlibrc").write_text("backend: TkAgg\n")
+    settings = tmp_path / "settings"
+    kernels, startup = settings / "kernels" / "python3", settings / "profile_default" / "startup"
+    for folder in (kernels, startup):
+        folder.mkdir(parents=True)
+    kernels.joinpath("kernel.json").write_text(
+        json.dumps({"argv": ["/bin/false"], "display_name": "another", "language": "python"})
+    )
+    startup.joinpath("00.py").write_text("raise SystemExit\n")
+    hostile = {
+        "HOME": "/proc/nohome",
+        "JUPYTER_PATH": str(settings),
+        "JUPYTER_PREFER_ENV_PATH": "0",
+        "JUPYTER_RUNTIME_DIR": "/proc/nohome",
+        "IPYTHONDIR": str(settings),
+        "PYTHONSTARTUP": str(startup / "00.py"),
+        "PYTHONOPTIMIZE": "2",
+        "SNAKEMAKE_PROFILE": "missing",
+        "MPLBACKEND": "TkAgg",
+        "WORLD_SIZE": "2",
+        "RANK": "0",
+        "LC_ALL": "C",
+    }
+    process = start_sweep(checkout, profile, env=hostile, umask=0o077)
+    text, code = finish(process)
+    assert code == 0, text
+    assert (checkout / "paper_figures" / profile / "figure1.png").exists()
+    executed = nbformat.read(checkout / "runs" / profile / "05_scaling.ipynb", 4)
+    assert executed.metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize(
+    ("number", "held"),
+    [(errno.EAGAIN, True), (errno.EACCES, True), (errno.ENOSYS, False), (errno.ENOLCK, False)],
+)
+def test_a_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, capsys, number, held):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    if held:
+        with pytest.raises(SweepError, match="another sweep of profile"), runner._lock(tmp_path):
+            pass
+    else:
+        with runner._lock(tmp_path) as descriptor:
+            os.fstat(descriptor)
+        line = capsys.readouterr().err
+        assert line.startswith("warning: the file system has no locks") and line.count("\n") == 1
+
+
+def test_on_windows_a_sentence_says_what_to_use(checkout, monkeypatch):
+    monkeypatch.setattr(runner.paths, "checkout", lambda: checkout)
+    monkeypatch.setattr(runner, "check_names", lambda jobs: None)
+    monkeypatch.setattr(runner.environment, "apply", lambda: None)  # it would outlive the test
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    for name in ("sysconf", "sched_getaffinity"):
+        monkeypatch.delattr(os, name, raising=False)
+    with pytest.raises(SweepError, match="on Windows, use WSL"):
+        runner.run(options_of("tiny"))
+
+
+def test_nothing_takes_what_some_systems_lack():
+    """Importing the command line, on Windows for instance, needs no module or function of Linux."""
+    code = (
+        "import os, signal, sys\n"
+        "sys.modules |= {'fcntl': None, 'pwd': None, 'resource': None}\n"
+        "for place, name in ((os, 'pidfd_open'), (os, 'sched_getaffinity'), (signal, 'SIGUSR1')):\n"
+        "    delattr(place, name)\n"
+        "import uddm_lib.__main__, uddm_lib.sweep.execute\n"
+        "from uddm_lib.environment import available_cores\n"
+        "assert available_cores() >= 1\n"
+    )
+    text, status = finish(start(ROOT, "-c", code))
+    assert status == 0, text
+
+
+@pytest.mark.parametrize("options", [{"cores": 0}, {"cores": 2, "threads": 3}, {"threads": -1}])
 def test_wrong_cores_and_threads_are_refused(checkout, monkeypatch, options):
     monkeypatch.setattr(runner.paths, "checkout", lambda: checkout)
     monkeypatch.setattr(runner, "check_names", lambda jobs: None)
+    monkeypatch.setattr(runner.environment, "apply", lambda: None)  # it would outlive the test
     words = [f"--{name}={value}" for name, value in options.items()]
     with pytest.raises(SweepError, match="threads from 1 to as many as there are cores"):
         runner.run(options_of("tiny", *words))
 
 
-@pytest.mark.parametrize(("device", "threads"), [("cpu", 1), ("cuda", 2)])
-def test_a_gpu_gets_one_notebook_at_a_time(monkeypatch, device, threads):
+@pytest.mark.parametrize(
+    ("words", "available", "memory", "device", "used", "said"),
+    [
+        ([], 4, 64, "cpu", (4, 1), ""),
+        (["--cores=2"], 4, 64, "cpu", (2, 1), ""),
+        (["--cores=4", "--threads=2"], 4, 64, "cpu", (4, 2), ""),
+        (["--cores=4"], 4, 64, "cuda", (4, 4), ""),  # one notebook at a time
+        (["--cores=4", "--threads=2"], 4, 64, "cuda", (4, 2), ""),
+        (["--cores=32"], 2, 64, "cpu", (2, 1), "2 notebooks at a time, 1 thread each"),
+        (["--cores=32"], 2, 64, "cuda", (2, 2), "1 notebook at a time, 2 threads each"),
+        (["--cores=32", "--threads=16"], 2, 64, "cpu", (2, 2), "1 notebook at a time, 2 threads"),
+        ([], 16, 3, "cpu", (3, 1), "3 notebooks at a time, 1 thread each"),
+        (["--cores=16", "--threads=4"], 16, 3, "cpu", (12, 4), "3 notebooks at a time, 4 threads"),
+        ([], 16, 0.5, "cpu", (1, 1), "1 notebook at a time, 1 thread each"),
+    ],
+)
+def test_no_more_cores_are_used_than_there_are_and_no_more_memory(
+    monkeypatch, capsys, words, available, memory, device, used, said
+):
     import torch
 
     from uddm_lib import devices
 
     monkeypatch.setattr(devices, "default_device", lambda: torch.device(device))
-    assert runner.notebook_threads(options_of("tiny", "--cores=2")) == threads
-    assert runner.notebook_threads(options_of("tiny", "--cores=2", "--threads=2")) == 2
+    monkeypatch.setattr(runner.environment, "available_cores", lambda: available)
+    monkeypatch.setattr(runner.environment, "available_memory", lambda: int(memory * 2**30))
+    assert runner.cores_and_threads(options_of("tiny", *words)) == used
+    line = capsys.readouterr().out
+    assert line.startswith(said) and line.count("\n") == bool(said)
 
 
 def options_of(*words):

@@ -8,6 +8,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 import matplotlib
 import matplotlib.figure
+import matplotlib.style
 import numpy as np
 import pandas as pd
 from cycler import cycler
@@ -64,7 +65,8 @@ def styled(draw: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(draw)
     def draw_in_style(*arguments: P.args, **options: P.kwargs) -> T:
-        with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]  # its stubs list the keys
+        # On matplotlib's own style: a user's matplotlibrc does not count.
+        with matplotlib.style.context(["default", STYLE]):
             return draw(*arguments, **options)
 
     return draw_in_style

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import itertools
 import json
 import math
 import types
@@ -10,15 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 _PLAIN = (str, int, float, bool, list, dict, tuple, type(None))
-_JUPYTERS_OWN = ("In", "Out", "exit", "quit", "open")
 
 
 def check_parameters(namespace: MutableMapping[str, Any]) -> None:
     """Check and convert a notebook's parameters: call it with ``globals()`` after their cell.
 
     Parameters are the annotated names (``n: int = 64``) of ``namespace``, converted in place as
-    :func:`convert_parameters` does. On the first call, any other name with a plain value is a
-    parameter that the notebook does not have. Later calls, in Jupyter, skip this check: the
+    :func:`convert_parameters` does. On the first call, any other name that got a plain value after
+    the last of them is a parameter that the notebook does not have. Variables of Jupyter, of a
+    startup file and of cells above come before. Later calls, in Jupyter, skip this check: the
     namespace then also holds the notebook's own variables.
 
     Raises:
@@ -26,13 +27,11 @@ def check_parameters(namespace: MutableMapping[str, Any]) -> None:
             its declared type. The namespace is unchanged then.
     """
     declared = namespace.get("__annotations__", {})
+    later = itertools.takewhile(lambda name: name not in declared, reversed(list(namespace)))
     unknown = [
         name
-        for name, value in namespace.items()
-        if type(value) in _PLAIN
-        and name not in declared
-        and not name.startswith("_")
-        and name not in _JUPYTERS_OWN
+        for name in reversed(list(later))
+        if type(namespace[name]) in _PLAIN and not name.startswith("_")
     ]
     if unknown and not namespace.get("_parameters_checked"):
         raise ValueError(unknown_names(unknown, declared))

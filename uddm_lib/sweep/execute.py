@@ -20,9 +20,11 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from uddm_lib import environment
 from uddm_lib.results import atomic_write
 from uddm_lib.sweep import cluster, paths, status
 
+PATIENCE = 600  # seconds that a kernel may take to start, and its output to arrive
 HEARTBEAT = 30.0  # seconds until a job first says how far it is; then twice as many
 EXIT_STATUS = {"done": 0, "failed": 1, "stopped": 75}
 
@@ -39,8 +41,7 @@ def main() -> int:
     options = _options()
     root = paths.checkout()
     target, folder = root / options.target, root / options.folder
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(options.threads)
+    environment.apply(options.threads)
     progress = target.with_name(f".{target.stem}.progress.json")
     os.environ["UDDM_PROGRESS"] = str(progress)
     if "SLURM_JOB_ID" in os.environ:
@@ -129,12 +130,15 @@ def _execute(root: Path, options: argparse.Namespace) -> Outcome:
     running.parent.mkdir(parents=True, exist_ok=True)
     try:
         executed = papermill.execute_notebook(
-            root / options.notebook,
-            running,
+            _escaped(root / options.notebook),
+            _escaped(running),
             parameters=options.parameters,
             kernel_name="python3",
+            kernel_manager_class=_kernel_manager(),
             cwd=root,
             progress_bar=False,
+            start_timeout=PATIENCE,
+            iopub_timeout=PATIENCE,
             shutdown_kernel="immediate",  # PyTorch takes two seconds to exit
         )
         atomic_write(target.with_suffix(".html"), notebook_page(executed, target.stem))
@@ -147,6 +151,25 @@ def _execute(root: Path, options: argparse.Namespace) -> Outcome:
             os.replace(running, failed)
         return Outcome("failed", _failure_message(options.notebook, error, failed, root))
     return Outcome("done")
+
+
+def _escaped(path: Path) -> str:
+    """A path for Papermill, which takes braces in it for parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _kernel_manager() -> type:
+    """A class that starts kernels of this Python, whatever kernel is installed as ``python3``."""
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    class Manager(AsyncKernelManager):
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            return KernelSpec(**get_kernel_dict())
+
+    return Manager
 
 
 def _failure_message(notebook: str, error: Any, failed: Path, root: Path) -> str:

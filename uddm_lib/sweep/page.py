@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from uddm_lib.results import atomic_write
 from uddm_lib.sweep import paths
@@ -83,11 +84,11 @@ def _words(value: Any) -> str:
 
 def _link(folder: Path, target: str, text: str) -> str:
     page = Path(target).with_suffix(".html").relative_to(paths.results_folder(folder.name))
-    return f'<a href="{html.escape(page.as_posix())}">{text}</a>'
+    return f'<a href="{quote(page.as_posix())}">{text}</a>'
 
 
 def _figure(folder: Path, picture: Path) -> str:
-    source, name = html.escape(os.path.relpath(picture, folder)), html.escape(picture.stem)
+    source, name = quote(os.path.relpath(picture, folder)), html.escape(picture.stem)
     return f'<figure><img src="{source}" alt="{name}"><figcaption>{name}</figcaption></figure>'
 
 

@@ -6,6 +6,7 @@ from uddm_lib.results import repository_root
 
 PROFILES = "runs"
 SCHEMA = f"{PROFILES}/profile.schema.yaml"
+_TAKEN = ("cache", "pretrained", "profiles")  # folders in runs/ that hold no sweep
 
 
 def checkout() -> Path:
@@ -20,6 +21,21 @@ def checkout() -> Path:
         raise FileNotFoundError(
             f"this command needs a checkout of the repository, with its runs/: {error}"
         ) from None
+
+
+def check_name(profile: str) -> None:
+    """Check that ``profile`` can name a sweep's files and folders.
+
+    Raises:
+        ValueError: saying what is allowed.
+    """
+    if Path(profile).name != profile or profile.startswith("-") or set("{}") & set(profile):
+        raise ValueError(
+            f"profile {profile!r}: the name of a file runs/NAME.yaml without .yaml, which begins "
+            "with no hyphen and has no braces"
+        )
+    if profile in _TAKEN:
+        raise ValueError(f"profile {profile!r}: runs/{profile}/ is in use; choose another name")
 
 
 def profile_file(profile: str) -> str:

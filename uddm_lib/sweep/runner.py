@@ -9,6 +9,7 @@ says where the figures are. Called again, it continues where it stopped.
 
 import argparse
 import contextlib
+import json
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from uddm_lib import environment
 from uddm_lib.sweep import cluster, outdated, paths, status
 from uddm_lib.sweep.jobs import Job, check_names, jobs_of, unlisted_runs
 from uddm_lib.sweep.profiles import SweepError
@@ -25,6 +27,7 @@ _DESCRIPTION = """\
 Run every notebook that a profile (runs/PROFILE.yaml) asks for, on this machine or on a cluster, and
 draw the figures. What is done is not repeated. Further options go to Snakemake.
 """
+NOTEBOOK_MEMORY = 2**30  # bytes that a notebook takes on a CPU, mostly for what it imports
 _SNAKEMAKE = [
     "--keep-going",
     "--rerun-incomplete",
@@ -32,6 +35,8 @@ _SNAKEMAKE = [
     *("--scheduler", "greedy"),
     "--nocolor",
     "--nolock",  # our own lock ends with its process; Snakemake's outlives a kill
+    *("--profile", "none"),  # not the user's
+    *("--latency-wait", "60"),  # seconds that a file system may take to show a file
 ]
 
 
@@ -51,7 +56,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a sweep, those on a cluster too, to ``parser``."""
     parser.add_argument("profile", metavar="PROFILE", help="name of a YAML file in runs/")
-    parser.add_argument("--cores", type=int, default=2, help="processor cores to use; default: 2")
+    parser.add_argument(
+        "--cores", type=int, help="processor cores to use; default: all that there are"
+    )
     parser.add_argument(
         "--threads",
         type=int,
@@ -77,12 +84,14 @@ def run(options: argparse.Namespace) -> int:
         SweepError: if it cannot start.
     """
     root = paths.checkout()
+    paths.check_name(options.profile)
+    environment.apply()
     jobs = jobs_of(options.profile, root)
     folder = root / paths.results_folder(options.profile)
     _check_runs(folder, jobs)
     settings = cluster.settings(options, root)
-    threads = settings.pop("threads") if settings else notebook_threads(options)
     with _lock(folder) as lock:
+        cores, threads = (0, settings.pop("threads")) if settings else cores_and_threads(options)
         if settings and (left := cluster.jobs_left(options.profile, root)):
             raise SweepError(
                 f"{len(left)} Slurm jobs of an earlier sweep of profile {options.profile} are in "
@@ -93,9 +102,7 @@ def run(options: argparse.Namespace) -> int:
         if not all((root / target).exists() for target in jobs):
             # Snakemake makes a deleted notebook again only for a page that is not there.
             (folder / "index.html").unlink(missing_ok=True)
-        place = (
-            cluster.write_profile(folder, settings) if settings else ["--cores", str(options.cores)]
-        )
+        place = cluster.write_profile(folder, settings) if settings else ["--cores", str(cores)]
         command = _snakemake(options.profile, jobs, threads, root)
         with _ended_jobs_shown(folder, jobs) if settings else contextlib.nullcontext():
             return _run_snakemake(
@@ -129,47 +136,68 @@ def _check_versions(
         )
 
 
-def notebook_threads(options: argparse.Namespace) -> int:
-    """Threads of each notebook on this machine.
+def cores_and_threads(options: argparse.Namespace) -> tuple[int, int]:
+    """Cores that the sweep uses on this machine, and threads of each notebook.
+
+    More cores than there are, or notebooks than fit into memory, are not used; a line says so.
 
     Raises:
         SweepError: if the options ``cores`` and ``threads`` don't go together.
     """
-    if options.cores < 1 or not 0 <= options.threads <= options.cores:
-        raise SweepError(
-            f"--cores {options.cores} --threads {options.threads}: cores must be at least 1, and "
-            "threads from 1 to as many as there are cores"
-        )
-    if options.threads:
-        threads: int = options.threads
-        return threads
     from uddm_lib.devices import default_device  # late: torch takes seconds
 
-    return 1 if default_device().type == "cpu" else options.cores
+    available, memory = environment.available_cores(), environment.available_memory()
+    wanted, threads = options.cores or available, options.threads
+    if options.cores == 0 or wanted < 1 or not 0 <= threads <= wanted:
+        raise SweepError(
+            f"--cores {options.cores} --threads {threads}: cores must be at least 1, and "
+            "threads from 1 to as many as there are cores"
+        )
+    cores = min(wanted, available)
+    threads = min(threads, cores) or (1 if default_device().type == "cpu" else cores)
+    notebooks = min(cores // threads, max(1, memory // NOTEBOOK_MEMORY))
+    if cores < wanted or notebooks < cores // threads:
+        several = ["" if count == 1 else "s" for count in (notebooks, threads)]
+        print(
+            f"{notebooks} notebook{several[0]} at a time, {threads} thread{several[1]} each: "
+            f"cores available: {available}, memory: {memory / 2**30:.1f} GiB",
+            flush=True,
+        )
+    return notebooks * threads, threads
 
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[int]:
-    """Keep other sweeps of the profile out; yields the descriptor of the file that is locked."""
+    """Keep other sweeps of the profile out; yields the descriptor of the file that is locked.
+
+    Raises:
+        SweepError: if another sweep holds the lock.
+    """
     try:
-        import fcntl  # here: all else of the package works without it
-    except ImportError:
-        raise SweepError(
-            f"a sweep needs Linux or macOS (on Windows: WSL); this Python is for {sys.platform}. "
-            "Single notebooks, models and probes work on it too"
-        ) from None
+        import fcntl
+    except ModuleNotFoundError:
+        raise SweepError("a sweep runs on Linux and macOS; on Windows, use WSL") from None
+
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):
             raise SweepError(f"another sweep of profile {folder.name} is running") from None
+        except OSError as error:
+            print(
+                f"warning: the file system has no locks ({error.strerror}): start no second sweep "
+                f"of profile {folder.name} meanwhile",
+                file=sys.stderr,
+            )
         yield file.fileno()
 
 
 def _snakemake(profile: str, jobs: Mapping[str, Job], threads: int, root: Path) -> list[str]:
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(root / "runs" / "Snakefile")]
-    command += [*_SNAKEMAKE, "--config", f"profile={profile}", f"threads={threads}"]
+    # A list of one text: Snakemake would take the bare name 007, even in quotes, for a number.
+    listed = json.dumps([profile], ensure_ascii=False)
+    command += [*_SNAKEMAKE, "--config", f"profile={listed}", f"threads={threads}"]
     # What a profile lists first is begun first: it should be what takes longest.
     first = [target for target, job in jobs.items() if job.stage == "entropy"][:1]
     command += ["--prioritize", *first]

@@ -24,7 +24,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from uddm_lib import checkpoints
+from uddm_lib import checkpoints, environment
 from uddm_lib.data import check_blocks
 from uddm_lib.devices import default_device, flushed_denormals
 from uddm_lib.model import UDDM, UDDMConfig
@@ -117,6 +117,7 @@ def train(
     for name, part in (("blocks", blocks), ("test_blocks", test_blocks)):
         _check_shape(name, part, config)
     known = identity(blocks, config, options) | dict(parameters or {})
+    environment.apply_to_training()
     process = PartialState(cpu=default_device().type == "cpu")
     with process.main_process_first():
         folder = _open(folder, known)
