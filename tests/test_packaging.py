@@ -82,6 +82,8 @@ ORDERS = [
 def run(*command, cwd, home=None, path=None):
     """The standard output of a command, which must succeed, in a clean environment."""
     environment = {key: value for key, value in os.environ.items() if "PYTHON" not in key}
+    for name in ("HF_HOME", "XDG_CACHE_HOME"):
+        environment.pop(name, None)
     environment |= {"HOME": str(home or cwd), "HF_HUB_OFFLINE": "1"}
     environment |= {"PYTHONPATH": str(path)} if path else {}
     done = subprocess.run(
