@@ -21,6 +21,7 @@ _IGNORED = (  # names of variables; beginnings of names end in "_"
     # Python: code that would run first, warnings as errors, assertions left out
     *("PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONINSPECT", "PYTHONDEVMODE"),
     *("JUPYTER_", "MPLBACKEND", "MATPLOTLIBRC", "SNAKEMAKE_"),
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"),  # another repository's, in its hooks
     # places and numbers of threads, and matrix products in another precision
     *("OMP_", "KMP_AFFINITY", "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
     *("DNNL_DEFAULT_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE", "NVIDIA_TF32_OVERRIDE"),
