@@ -32,7 +32,7 @@ _LAUNCHER = ("ACCELERATE_", "FSDP_", "MEGATRON_LM_")
 _SEVERAL_PROCESSES = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
     *("GROUP_RANK", "ROLE_", "TORCHELASTIC_", "PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_"),
-    "MPI_LOCAL",
+    *("MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
 )
 _CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _CPU_1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # of version 1 of Linux's control groups
