@@ -26,6 +26,7 @@ HOSTILE = {
     "MPLBACKEND": "TkAgg",
     "MATPLOTLIBRC": "/missing",
     "SNAKEMAKE_PROFILE": "missing",
+    "GIT_DIR": "/missing",
     "OMP_NUM_THREADS": "64",
     "OMP_PROC_BIND": "true",
     "DNNL_DEFAULT_FPMATH_MODE": "BF16",

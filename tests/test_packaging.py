@@ -103,6 +103,8 @@ def run(*command, **options):
 def start(*command, cwd, home=None, path=None):
     """Run a command in a clean environment, without the hub."""
     environment = {key: value for key, value in os.environ.items() if "PYTHON" not in key}
+    for name in ("HF_HOME", "XDG_CACHE_HOME"):
+        environment.pop(name, None)
     environment |= {"HOME": str(home or cwd), "HF_HUB_OFFLINE": "1"}
     environment |= {"PYTHONPATH": str(path)} if path else {}
     return subprocess.run(

@@ -21,6 +21,7 @@ _IGNORED = (  # names of variables; beginnings of names end in "_"
     # Python: code that would run first, warnings as errors, assertions left out
     *("PYTHONSTARTUP", "PYTHONWARNINGS", "PYTHONOPTIMIZE", "PYTHONINSPECT", "PYTHONDEVMODE"),
     *("JUPYTER_", "MPLBACKEND", "MATPLOTLIBRC", "SNAKEMAKE_"),
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"),  # another repository's, in its hooks
     # places and numbers of threads, and matrix products in another precision
     *("OMP_", "KMP_AFFINITY", "GOMP_CPU_AFFINITY", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
     *("DNNL_DEFAULT_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE", "NVIDIA_TF32_OVERRIDE"),
@@ -31,7 +32,7 @@ _LAUNCHER = ("ACCELERATE_", "FSDP_", "MEGATRON_LM_")
 _SEVERAL_PROCESSES = (
     *("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
     *("GROUP_RANK", "ROLE_", "TORCHELASTIC_", "PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_"),
-    "MPI_LOCAL",
+    *("MPI_LOCALNRANKS", "MPI_LOCALRANKID"),
 )
 _CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _CPU_1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")  # of version 1 of Linux's control groups

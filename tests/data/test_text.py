@@ -198,9 +198,8 @@ def test_building_prints_nothing_and_a_fork_after_it_neither(story, tmp_path):
         "if os.fork() == 0:\n    corpus.tokenizer(['a hen', 'an egg'])\n    os._exit(0)\n"
         "sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))"
     )
-    environment = {
-        key: value for key, value in os.environ.items() if key != "TOKENIZERS_PARALLELISM"
-    }
+    unset = ("TOKENIZERS_PARALLELISM", "HF_HOME", "XDG_CACHE_HOME")
+    environment = {key: value for key, value in os.environ.items() if key not in unset}
     home = tmp_path / "home"
     home.mkdir()
     command = [
