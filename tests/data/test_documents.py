@@ -38,6 +38,10 @@ def rows(column="text"):
     return "\n".join(json.dumps({"id": i, column: text}) for i, text in enumerate(SENTENCES))
 
 
+PROTEINS = ["MKVLAAGIVG" * count for count in (9, 1, 20)]
+FASTA = "".join(
+    f">protein {p}\n{textwrap.fill(letters, 60)}\n" for p, letters in enumerate(PROTEINS)
+)
 SEPARATORS = "a\u2028b\u2029c\x85d\x0ce\x0bf"  # a line, to Python's files
 
 TAKEN = {  # file: content, option, documents
@@ -57,6 +61,8 @@ TAKEN = {  # file: content, option, documents
     "windows.txt": (LINES.replace("\n", "\r\n"), "", SENTENCES),
     "mac.txt": (LINES.replace("\n", "\r"), "", SENTENCES),
     "separators.txt": (f"{SEPARATORS}\n\x0c\ng", "", [SEPARATORS, "g"]),
+    "proteins.fasta": (FASTA, "", PROTEINS),
+    "proteins.txt": (FASTA, "fasta", PROTEINS),
     "scripts.txt": ("Ω мир\n中文 नमस्ते\n🐔 é", "", ["Ω мир", "中文 नमस्ते", "🐔 é"]),
 }  # fmt: skip
 
@@ -97,7 +103,8 @@ def test_a_folder_is_taken_without_its_hidden_files(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["novel", "book-file.txt", "lines.txt", "rows.jsonl", "lines-paragraph.txt"]
+    "name",
+    ["novel", "book-file.txt", "lines.txt", "rows.jsonl", "lines-paragraph.txt", "proteins.fasta"],
 )
 def test_parts_do_not_change_the_documents(tmp_path, name, monkeypatch):
     content, option, texts = TAKEN[name]

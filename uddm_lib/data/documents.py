@@ -3,8 +3,6 @@
 Documents are read in parts, so that neither a long file nor a long line has to fit in memory.
 """
 
-import codecs
-import contextlib
 import gzip
 import io
 import json
@@ -15,11 +13,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+from uddm_lib.data._files import check_kind, opened, place_of_bad_byte
+
 __all__ = ["Documents", "Part", "files_of"]
 
 CHUNK = 2**18  # characters that are read at once, and that a part of a document has at most
-SUFFIXES = (".txt", ".jsonl", ".ndjson", ".parquet")  # that a folder is searched for
-RULES = ("line", "paragraph", "file")  # what may be a document of plain text
+FASTA = (".fasta", ".fa", ".faa", ".fna")  # sequences of proteins or DNA, each with a header
+SUFFIXES = (".txt", ".jsonl", ".ndjson", ".parquet", *FASTA)  # that a folder is searched for
+RULES = ("line", "paragraph", "file", "fasta")  # what may be a document of plain text
 COLUMN = "text"  # of JSON Lines and Parquet, unless another is named
 
 Part = tuple[str, bool]  # characters of a document, and whether the document ends with them
@@ -56,8 +57,9 @@ class Documents:
 
         Args:
             files: see :func:`files_of`.
-            option: for plain text, one of ``line``, ``paragraph`` and ``file``: what a document
-                is. For JSON Lines and Parquet, the name of the column, by default ``text``.
+            option: for plain text, one of ``line``, ``paragraph``, ``file`` and ``fasta``: what a
+                document is. For JSON Lines and Parquet, the name of the column; by default
+                ``text``.
         """
         return cls(lambda: (part for file in files for part in _parts(file, option)))
 
@@ -107,27 +109,16 @@ def files_of(path: Path) -> list[Path]:
     return files
 
 
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[io.BufferedReader | gzip.GzipFile]:
-    """The bytes of a file, unpacked if gzip packed them."""
-    with open(file, "rb") as raw:
-        if raw.peek(2)[:2] == b"\x1f\x8b":
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                yield unpacked
-        else:
-            yield raw
-
-
 def _parts(file: Path, option: str) -> Iterator[Part]:
     """Parts of a file's documents, with white space around them and blank documents."""
     try:
-        with _opened(file) as binary:
+        with opened(file) as binary:
             head = binary.read(4096)
             binary.seek(0)
             if head.startswith(b"PAR1"):
                 yield from _parquet(file, option or COLUMN)
                 return
-            _check_kind(file, head)
+            check_kind(file, head)
             # Line ends of all systems, and no byte-order mark.
             with io.TextIOWrapper(binary, "utf-8-sig") as text:
                 if file.name.removesuffix(".gz").endswith((".jsonl", ".ndjson", ".json")):
@@ -135,7 +126,7 @@ def _parts(file: Path, option: str) -> Iterator[Part]:
                 else:
                     yield from _plain(file, text, option)
     except UnicodeDecodeError as error:
-        raise ValueError(_place_of_bad_byte(file, error.reason)) from None
+        raise ValueError(place_of_bad_byte(file, error.reason)) from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{file} is damaged: {error}; copy it again") from None
 
@@ -147,11 +138,16 @@ def _plain(file: Path, text: io.TextIOBase, option: str) -> Iterator[Part]:
     chunks = _chunks(file, text)
     first = next(chunks, "")
     chunks = (chunk for part in ([first], chunks) for chunk in part)
+    if not option and file.name.removesuffix(".gz").endswith(FASTA):
+        option = "fasta"
     if option == "file":
         yield from ((chunk, False) for chunk in chunks)
         yield "", True
     elif option == "paragraph" or (not option and _is_wrapped(first)):
         yield from _paragraphs(_lines(chunks))
+    elif option == "fasta":
+        sequences = (("" if line.startswith(">") else line, end) for line, end in _lines(chunks))
+        yield from _paragraphs(sequences, "")
     else:
         yield from _lines(chunks)
 
@@ -178,8 +174,8 @@ def _lines(chunks: Iterable[str]) -> Iterator[Part]:
     yield rest, True
 
 
-def _paragraphs(lines: Iterable[Part]) -> Iterator[Part]:
-    """Lines up to a blank one, joined by spaces."""
+def _paragraphs(lines: Iterable[Part], between: str = " ") -> Iterator[Part]:
+    """Lines up to a blank one, joined."""
     kept: list[str] = []
     size = 0
     for line, _ in lines:
@@ -187,12 +183,12 @@ def _paragraphs(lines: Iterable[Part]) -> Iterator[Part]:
             kept.append(line)
             size += len(line)
             if size >= CHUNK:
-                yield " ".join(kept) + " ", False
+                yield between.join(kept) + between, False
                 kept, size = [], 0
         else:
-            yield " ".join(kept), True
+            yield between.join(kept), True
             kept, size = [], 0
-    yield " ".join(kept), True
+    yield between.join(kept), True
 
 
 def _is_wrapped(text: str) -> bool:
@@ -274,47 +270,3 @@ def _cut(text: str) -> Iterator[Part]:
     """A whole document in parts."""
     for start in range(0, max(1, len(text)), CHUNK):
         yield text[start : start + CHUNK], start + CHUNK >= len(text)
-
-
-def _check_kind(file: Path, head: bytes) -> None:
-    """Raise for a file whose beginning says that it is no UTF-8 text."""
-    zeros = head[::2].count(0), head[1::2].count(0)
-    other = ""
-    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        other = "UTF-32"
-    elif head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        other = "UTF-16"
-    elif len(head) > 1 and max(zeros) > 0.2 * len(head) and min(zeros) == 0:
-        other = "UTF-16BE" if zeros[0] else "UTF-16LE"
-    if other:
-        raise ValueError(
-            f"{file} is {other} text; convert it: iconv -f {other} -t UTF-8 {file.name} > new.txt"
-        )
-    for start, kind in {
-        b"%PDF": "a PDF",
-        b"{\\rtf": "rich text",
-        b"PK\3\4": "a zip archive (as .docx, .epub and .odt are)",
-        b"\xd0\xcf\x11\xe0": "a document of an office program",
-        b"BZh": "compressed by bzip2",
-        b"\xfd7zXZ": "compressed by xz",
-        b"\x28\xb5\x2f\xfd": "compressed by zstd",
-    }.items():
-        if head.startswith(start):
-            raise ValueError(f"{file} is {kind}; give plain text (gzip may compress it)")
-
-
-def _place_of_bad_byte(file: Path, reason: str) -> str:
-    with (
-        _opened(file) as binary,
-        io.TextIOWrapper(binary, "utf-8", errors="surrogateescape") as text,
-    ):
-        for number, line in enumerate(text, 1):
-            for column, character in enumerate(line, 1):
-                if "\udc80" <= character <= "\udcff":
-                    return (
-                        f"{file}, line {number}, character {column}: byte "
-                        f"0x{ord(character) - 0xDC00:02x} is no UTF-8 ({reason}); convert the "
-                        f"file, from Latin-1 for instance: "
-                        f"iconv -f LATIN1 -t UTF-8 {file.name} > new.txt"
-                    )
-    return f"{file} is no UTF-8 ({reason})"

@@ -55,7 +55,7 @@ def load_corpus(
               all translations or in none;
             - ``text:<path>``: a file, or a folder of files (at any depth, in sorted order). In
               plain text a document is a line, or a paragraph where lines are wrapped.
-              ``text:<path>#line``, ``#paragraph`` and ``#file`` choose. In JSON Lines and Parquet
+              ``text:<path>#line``, ``#paragraph``, ``#file`` and ``#fasta`` choose. In JSON Lines and Parquet
               it is a row of the column ``text``; ``text:<path>#<column>`` names another. See
               ``docs/your-own-text.md``;
             - ``lm1b`` or, for a local copy, ``lm1b:<path>``: the paper's corpus, with its own
