@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from uddm_lib.data._files import check_kind, opened, place_of_bad_byte
+from uddm_lib.data._file_kinds import check_kind, opened, place_of_bad_byte
 
 __all__ = ["Documents", "Part", "files_of"]
 

@@ -55,9 +55,9 @@ def load_corpus(
               all translations or in none;
             - ``text:<path>``: a file, or a folder of files (at any depth, in sorted order). In
               plain text a document is a line, or a paragraph where lines are wrapped.
-              ``text:<path>#line``, ``#paragraph``, ``#file`` and ``#fasta`` choose. In JSON Lines and Parquet
-              it is a row of the column ``text``; ``text:<path>#<column>`` names another. See
-              ``docs/your-own-text.md``;
+              ``text:<path>#line``, ``#paragraph``, ``#file`` and ``#fasta`` choose. In JSON Lines
+              and Parquet it is a row of the column ``text``; ``text:<path>#<column>`` names
+              another. See ``docs/your-own-text.md``;
             - ``lm1b`` or, for a local copy, ``lm1b:<path>``: the paper's corpus, with its own
               held-out part (see :func:`uddm_lib.data.lm1b.mapped_blocks.lm1b_blocks`).
         length: tokens in a block, L; by default 16 for ``markov``, 64 for text, 128 for ``lm1b``.
