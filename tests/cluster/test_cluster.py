@@ -17,6 +17,8 @@ import yaml
 from helpers import slurm
 from helpers.fake_sweep import NOTEBOOKS, wait_for, write_checkout
 from helpers.paths import ROOT
+from uddm_lib.sweep.cluster import check_python
+from uddm_lib.sweep.profiles import SweepError
 
 OPTIONS = [
     *("--cluster", "slurm", "--partition", "gpu", "--gpus", "1", "--threads", "1"),
@@ -70,6 +72,10 @@ def cluster():
             "Snakemake's plugin for Slurm is not installed: "
             "pip install -c constraints.txt -e '.[cluster]'"
         )
+    try:
+        check_python()
+    except SweepError as error:
+        pytest.skip(str(error))
     with (
         tempfile.TemporaryDirectory(prefix="slurm-") as folder,
         slurm.cluster(folder, kill_wait=10) as environment,

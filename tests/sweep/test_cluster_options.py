@@ -2,8 +2,10 @@
 
 import argparse
 import ast
+import contextlib
 import os
 import shlex
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -128,6 +130,14 @@ def test_the_profile_of_slurm_is_read_by_snakemake():
 def test_wrong_options_of_a_cluster_are_refused(arguments, message):
     with pytest.raises(SweepError, match=message):
         settings(*arguments)
+
+
+def test_a_python_that_a_job_would_not_find_is_refused(monkeypatch):
+    for path in ("/home/ü/.venv/bin/python3.11", "/home/a b/.venv/bin/python"):
+        monkeypatch.setattr(sys, "executable", path)
+        refused = pytest.raises(SweepError, match="/home/a b/.* no spaces or quotes")
+        with refused if " " in path else contextlib.nullcontext():
+            cluster.check_python()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no-requeue", action="store_true", help="a stopped job does not go back into the queue"
     )
+
+
+def check_python() -> None:
+    """Refuse a path of Python that a job's script, where it stands without quotes, would break.
+
+    Raises:
+        SweepError: naming the path.
+    """
+    if re.search(r"[^\w@%+=:,./-]", sys.executable):
+        raise SweepError(
+            f"{sys.executable}: jobs of a cluster take no such path of Python; put the checkout "
+            "into a folder whose path has no spaces or quotes"
+        )
 
 
 def settings(options: argparse.Namespace, root: Path) -> dict[str, Any] | None:

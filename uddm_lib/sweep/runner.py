@@ -90,6 +90,8 @@ def run(options: argparse.Namespace) -> int:
     folder = root / paths.results_folder(options.profile)
     _check_runs(folder, jobs)
     settings = cluster.settings(options, root)
+    if settings:
+        cluster.check_python()
     with _lock(folder) as lock:
         cores, threads = (0, settings.pop("threads")) if settings else cores_and_threads(options)
         if settings and (left := cluster.jobs_left(options.profile, root)):
