@@ -22,12 +22,12 @@ def slurm_is_installed(monkeypatch):
     monkeypatch.setattr(cluster.shutil, "which", lambda name: name)
 
 
-def settings(*arguments):
+def settings(*arguments, root=ROOT):
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=0)
     parser.set_defaults(profile="paper")
     cluster.add_options(parser)
-    return cluster.settings(parser.parse_args(arguments), ROOT)
+    return cluster.settings(parser.parse_args(arguments), root)
 
 
 def resources(content):
@@ -110,6 +110,35 @@ def test_further_options_reach_sbatch():
         assert ("--signal=TERM@120" in call) == (rule == "training")
 
 
+@pytest.mark.parametrize(
+    ("profile", "extra"),
+    [
+        ("default-resources:\nset-resources:\n", "--exclude=a"),
+        ("set-resources:\n  theory:\n", "--exclude=a"),
+        ("default-resources:\n  slurm_extra: --mail=x\n", "--mail=x --exclude=a"),
+        ("default-resources:\n  slurm_extra: \"'--mail=x'\"\n", "--mail=x --exclude=a"),
+        ("# nothing\n", "--exclude=a"),
+    ],
+)
+def test_a_profile_of_a_cluster_may_be_sparse(tmp_path, profile, extra):
+    write_profile(tmp_path, profile)
+    content = settings("--cluster", "own", "--gpus", "a100:2", "--exclude", "a", root=tmp_path)
+    expected = {"gpu": 2, "gpu_model": "'a100'", "slurm_extra": repr(extra)}
+    assert content["default-resources"] == expected
+
+
+def test_a_profile_of_a_cluster_with_a_list_is_refused(tmp_path):
+    write_profile(tmp_path, "default-resources: [mem=1GB]\n")
+    with pytest.raises(SweepError, match="own/config.yaml: default-resources must have lines"):
+        settings("--cluster", "own", root=tmp_path)
+
+
+def write_profile(root, content):
+    folder = root / "runs" / "profiles" / "own"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(content)
+
+
 def test_the_profile_of_slurm_is_read_by_snakemake():
     found = resources(settings("--cluster", "slurm"))
     assert (found["runtime"].value, found["mem_mb"].value) == (720, 48_000)
@@ -123,6 +152,7 @@ def test_the_profile_of_slurm_is_read_by_snakemake():
         (["--no-requeue"], "--no-requeue: only with a cluster"),
         (["--qos", "a", "--exclude", "b"], "--qos, --exclude: only with a cluster"),
         (["--cluster", "slurm", "--gpus", "a100"], "--gpus a100 is not a number of GPUs, as 2,"),
+        (["--cluster", "slurm", "--gpus", "a100:0"], "--gpus a100:0 is not a number of GPUs"),
         (["--cluster", "slurm", "--gpus", "1", "--gres", "gpu:1"], "give one of them"),
         (["--cluster", "slurm", "--threads", "-1"], "--threads -1 is not a positive integer"),
     ],

@@ -6,6 +6,7 @@ its values for one sweep.
 
 import argparse
 import ast
+import contextlib
 import getpass
 import importlib.util
 import os
@@ -89,8 +90,7 @@ def settings(options: argparse.Namespace, root: Path) -> dict[str, Any] | None:
         raise SweepError(f"--threads {options.threads} is not a positive integer")
     content = _read_profile(options.cluster, root)
     config = content.pop("config", {})  # the sweep gives it in full
-    resources = content.setdefault("default-resources", {})
-    resources |= {
+    content["default-resources"] |= {
         RESOURCES[name][0]: repr(value) if name in _NAMES else value
         for name, value in given.items()
         if name != "gpus"
@@ -172,7 +172,13 @@ def _read_profile(name: str, root: Path) -> dict[str, Any]:
         )
     if not shutil.which("squeue"):
         raise SweepError(f"--cluster {name}: squeue is not found; start where Slurm's commands are")
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    for key in ("default-resources", "set-resources"):
+        content[key] = content.get(key) or {}
+        if not isinstance(content[key], dict):
+            raise SweepError(f"{path.relative_to(root)}: {key} must have lines of NAME: VALUE")
+    rules = content["set-resources"]
+    content["set-resources"] = {rule: values or {} for rule, values in rules.items()}
     return content
 
 
@@ -182,7 +188,7 @@ def _put_gpus(content: dict[str, Any], gpus: str | None, gres: str | None) -> No
     Raises:
         SweepError: if both are given, or ``gpus`` is no number, with or without a model.
     """
-    found = re.fullmatch(r"(?:([\w.]+):)?(\d+)", gpus or "0")
+    found = re.fullmatch(r"(?:([\w.]+):(?!0+$))?(\d+)", gpus or "0")
     if not found:
         raise SweepError(f"--gpus {gpus} is not a number of GPUs, as 2, or of a model, as a100:2")
     if gpus and gres:
@@ -194,7 +200,7 @@ def _put_gpus(content: dict[str, Any], gpus: str | None, gres: str | None) -> No
         resources.pop("gpu", None)
     if model:
         resources["gpu_model"] = repr(model)
-    for rule in content.get("set-resources", {}).values():
+    for rule in content["set-resources"].values():
         if rule.get("gpu") == 0:  # what takes no GPU takes none of these either
             rule |= {name: "''" for name in ("gres", "gpu_model") if name in resources}
 
@@ -202,9 +208,11 @@ def _put_gpus(content: dict[str, Any], gpus: str | None, gres: str | None) -> No
 def _put_extra(content: dict[str, Any], option: str) -> None:
     """Put an option of sbatch into a Snakemake profile: each ``slurm_extra`` replaces others."""
     resources = content["default-resources"]
-    for one in (resources, *content.get("set-resources", {}).values()):
+    for one in (resources, *content["set-resources"].values()):
         if "slurm_extra" in one or one is resources:
-            before = ast.literal_eval(one.get("slurm_extra", "''"))
+            before = one.get("slurm_extra", "")
+            with contextlib.suppress(SyntaxError, ValueError):  # Snakemake wants it in quotes
+                before = ast.literal_eval(before)
             one["slurm_extra"] = repr(f"{before} {option}".strip())
 
 
