@@ -17,7 +17,8 @@ def test_provenance_says_what_decides_a_result():
     import torch
 
     about = provenance({"n": np.int64(3), "levels": (0.1, 0.2), "folder": resolve("runs")}, seed=7)
-    assert about["torch"] == torch.__version__ and about["seed"] == 7
+    # The package's version may lack the build, such as +cu130, that the module names.
+    assert torch.__version__.split("+")[0] == about["torch"].split("+")[0] and about["seed"] == 7
     assert about["parameters"] == {"n": 3, "levels": [0.1, 0.2], "folder": str(resolve("runs"))}
     assert {"package", "version", "commit", "python", "time"} <= about.keys()
     assert about["code"] == package_digest() and "inputs" not in about
