@@ -49,6 +49,7 @@ def check_kind(file: Path, head: bytes) -> None:
 
 
 def place_of_bad_byte(file: Path, reason: str) -> str:
+    """A message that names the first byte of a text that is no UTF-8, its line, and the remedy."""
     with (
         opened(file) as binary,
         io.TextIOWrapper(binary, "utf-8", errors="surrogateescape") as text,

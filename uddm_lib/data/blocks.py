@@ -7,7 +7,15 @@ import torch
 from jaxtyping import Bool, Int, UInt64
 from torch import Tensor
 
-__all__ = ["check_blocks", "digest", "distinct", "have_run_in"]
+__all__ = [
+    "check_blocks",
+    "cut",
+    "digest",
+    "distinct",
+    "have_run_in",
+    "is_new",
+    "row_digests",
+]
 
 FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, with bits of no pattern
 ROWS_AT_ONCE = 65_536  # bounds the memory that memory-mapped blocks take
@@ -73,12 +81,35 @@ def distinct(
     Returns:
         What is left of ``train`` and of ``test``, and how many blocks each of them lost.
     """
-    digests = np.concatenate([_digests(train), _digests(test)])
-    kept = np.zeros(len(digests), bool)
-    kept[np.unique(digests, return_index=True)[1]] = True  # the first of each
-    kept_train, kept_test = np.split(kept, [len(train)])
+    seen = row_digests(train.numpy())
+    kept_train, kept_test = is_new(seen), is_new(row_digests(test.numpy()), seen)
     duplicates = {"train": int((~kept_train).sum()), "test": int((~kept_test).sum())}
     return _moved_forward(train, kept_train), _moved_forward(test, kept_test), duplicates
+
+
+def cut(
+    stream: Int[np.ndarray, "T"], length: int, bos: int, eos: int
+) -> tuple[Int[np.ndarray, "B length"], Int[np.ndarray, "R"]]:
+    """Blocks BOS + piece + EOS of a stream of tokens, and the R < L - 2 tokens that are left."""
+    inner = length - 2
+    pieces, rest = np.split(stream, [len(stream) // inner * inner])
+    ends = ((0, 0), (bos, eos))
+    return np.pad(pieces.reshape(-1, inner), ((0, 0), (1, 1)), constant_values=ends), rest
+
+
+def row_digests(blocks: Int[np.ndarray, "B L"]) -> UInt64[np.ndarray, "B"]:
+    """A digest of 64 bits for each block; blocks of one type can be compared."""
+    rows = (hashlib.blake2b(row, digest_size=8).digest() for row in blocks)
+    return np.fromiter((int.from_bytes(row) for row in rows), np.uint64, len(blocks))
+
+
+def is_new(
+    digests: UInt64[np.ndarray, "B"], seen: UInt64[np.ndarray, "_"] | None = None
+) -> Bool[np.ndarray, "B"]:
+    """Which digests are the first of their kind, and not in ``seen``."""
+    new = np.zeros(len(digests), bool)
+    new[np.unique(digests, return_index=True)[1]] = True
+    return new if seen is None else new & ~np.isin(digests, seen)
 
 
 def have_run_in(train: Int[Tensor, "N L"], test: Int[Tensor, "M L"], run: int) -> Bool[Tensor, "M"]:
@@ -103,13 +134,6 @@ def have_run_in(train: Int[Tensor, "N L"], test: Int[Tensor, "M L"], run: int) -
         place = np.searchsorted(known, digests).clip(max=len(known) - 1)
         found[place[known[place] == digests]] = True
     return torch.from_numpy(found[np.searchsorted(known, wanted)].any(-1))
-
-
-def _digests(blocks: Int[Tensor, "N L"]) -> UInt64[np.ndarray, "N"]:
-    """A digest of 64 bits for each block."""
-    rows = (row for some in blocks.split(ROWS_AT_ONCE) for row in some.int().contiguous().numpy())
-    numbers = (int.from_bytes(hashlib.blake2b(row, digest_size=8).digest()) for row in rows)
-    return np.fromiter(numbers, np.uint64, len(blocks))
 
 
 def _run_digests(tokens: Int[np.ndarray, "*B L"], run: int) -> UInt64[np.ndarray, "*B _"]:

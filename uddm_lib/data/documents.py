@@ -9,7 +9,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,9 +135,9 @@ def _plain(file: Path, text: io.TextIOBase, option: str) -> Iterator[Part]:
     if option not in ("", *RULES):
         allowed = ", ".join(f"#{rule}" for rule in RULES)
         raise ValueError(f"{file} is plain text: what follows it must be one of {allowed}")
-    chunks = _chunks(file, text)
-    first = next(chunks, "")
-    chunks = (chunk for part in ([first], chunks) for chunk in part)
+    rest = _chunks(file, text)
+    first = next(rest, "")
+    chunks = chain([first], rest)
     if not option and file.name.removesuffix(".gz").endswith(FASTA):
         option = "fasta"
     if option == "file":

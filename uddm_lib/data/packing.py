@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from uddm_lib.data.blocks import distinct
+from uddm_lib.data.blocks import cut, distinct
 from uddm_lib.data.corpus import subset
 from uddm_lib.data.documents import Documents, Part
 
@@ -291,7 +291,7 @@ def _pack(
     folder: Path | None,
 ) -> Int[Tensor, "B L"]:
     """Blocks of documents, int32. Many are mapped to a temporary file, without a name."""
-    inner, count = length - 2, 0
+    count = 0
     rest = np.empty(0, np.int32)
     # "</s>" in a text is text, not the end of a document.
     tokenizer.encode_special_tokens = True
@@ -306,10 +306,8 @@ def _pack(
                 if ends:
                     ids.append(eos)
             stream = np.concatenate([rest, np.array(ids, np.int32)])
-            pieces, rest = np.split(stream, [len(stream) // inner * inner])
-            pieces = pieces.reshape(-1, inner)
-            count += len(pieces)
-            blocks = np.pad(pieces, ((0, 0), (1, 1)), constant_values=((0, 0), (bos, eos)))
+            blocks, rest = cut(stream, length, bos, eos)
+            count += len(blocks)
             file.write(blocks.data)
         tokenizer.encode_special_tokens = False
         shape = (count, length)

@@ -29,14 +29,7 @@ from uddm_lib.data import check_blocks
 from uddm_lib.devices import default_device, flushed_denormals
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.probes import validation_nelbo
-from uddm_lib.results import (
-    open_run,
-    provenance,
-    read_run,
-    read_table,
-    resolve,
-    write_table,
-)
+from uddm_lib.results import open_run, provenance, read_run, read_table, resolve, write_table
 from uddm_lib.training.loop import TrainingLoop
 from uddm_lib.training.options import TrainingOptions
 from uddm_lib.training.stopping import stop_requests

@@ -1,6 +1,5 @@
 """Sentences as blocks in memory-mapped ``.npy`` files, for more text than memory holds."""
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from datasets import Dataset
 from jaxtyping import Int, UInt64
 from tokenizers import Tokenizer
 
+from uddm_lib.data.blocks import cut, is_new, row_digests
 from uddm_lib.data.lm1b.detokenize import detokenize
+from uddm_lib.environment import available_cores
 
 __all__ = ["drop_repeats", "pack", "tokenize", "worker_count"]
 
@@ -61,18 +62,14 @@ def pack(
         bos, eos: token ids of BOS and EOS.
         dtype: an integer type.
     """
-    inner = length - 2
-    count = (pc.sum(pc.list_value_length(ids)).as_py() or 0) // inner
+    count = (pc.sum(pc.list_value_length(ids)).as_py() or 0) // (length - 2)
     blocks = _create(path, count, length, dtype)
     rest, row = np.empty(0, dtype), 0
     for chunk in ids.chunks:
         stream = np.concatenate([rest, chunk.flatten().to_numpy()])
-        pieces, rest = np.split(stream, [len(stream) // inner * inner])
-        pieces = pieces.reshape(-1, inner)
-        blocks[row : row + len(pieces)] = np.pad(
-            pieces, ((0, 0), (1, 1)), constant_values=((0, 0), (bos, eos))
-        )
-        row += len(pieces)
+        new, rest = cut(stream, length, bos, eos)
+        blocks[row : row + len(new)] = new
+        row += len(new)
     blocks.flush()
 
 
@@ -92,12 +89,8 @@ def drop_repeats(
         How many blocks are left, the digests of all B, and how many blocks were dropped.
     """
     blocks = np.load(path, mmap_mode="r")
-    rows = (hashlib.blake2b(row, digest_size=8).digest() for row in np.asarray(blocks))
-    digests = np.fromiter((int.from_bytes(digest) for digest in rows), np.uint64, len(blocks))
-    kept = np.zeros(len(blocks), bool)
-    kept[np.unique(digests, return_index=True)[1]] = True  # the first of each
-    kept &= ~np.isin(digests, seen)
-    index = np.flatnonzero(kept)
+    digests = row_digests(np.asarray(blocks))
+    index = np.flatnonzero(is_new(digests, seen))
     if len(index) < len(blocks):
         shorter = path.with_suffix(".shorter")
         left = _create(shorter, len(index), blocks.shape[1], blocks.dtype)
@@ -118,9 +111,7 @@ def worker_count(processes: int | None, most: int, worth: int) -> int | None:
         worth: processes that are worth their start.
     """
     if processes is None:
-        has_affinity = hasattr(os, "sched_getaffinity")
-        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-        processes = min(cores, worth)
+        processes = min(available_cores(), worth)
     count = min(processes, most)
     return count if count > 1 else None
 
