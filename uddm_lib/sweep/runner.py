@@ -178,7 +178,9 @@ def _lock(folder: Path) -> Iterator[int]:
     try:
         import fcntl
     except ModuleNotFoundError:
-        raise SweepError("a sweep runs on Linux and macOS; on Windows, use WSL") from None
+        raise SweepError(
+            "a sweep needs the module fcntl, which Windows lacks: on Windows, use WSL"
+        ) from None
 
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / ".lock", "w") as file:
