@@ -19,6 +19,7 @@ FLOORS = [  # each may import from its own floor and from those above it in this
     {"results", "schedule", "devices", "metrics"},
     {"environment"},
     {"diffusion"},
+    {"facts"},
     {"model", "_layers", "oracles", "denoiser"},
     {"sampling"},
     {"probes", "memory_probes"},

@@ -1,16 +1,16 @@
-"""Files of tensors, written with errors that name them; files that must be there."""
+"""Files of tensors, written with errors that name them; files that must be there; names in them."""
 
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-__all__ = ["existing", "write_tensors"]
+__all__ = ["existing", "some", "write_tensors"]
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -46,3 +46,10 @@ def existing(folder: Path, name: str) -> Path:
             f"{folder / name} is missing: no trained model or state was saved there"
         )
     return folder / name
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few names from a file, for a message: short, without control characters."""
+    names = list(names)
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return ", ".join(ascii(name[:90])[1:-1] for name in names[:4]) + more

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -12,9 +14,12 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from uddm_lib.checkpoints._files import existing, write_tensors
+from uddm_lib.checkpoints.diffusion_gemma import DiffusionGemma, load_diffusion_gemma
+from uddm_lib.checkpoints.families import load_duo, load_gidd, load_udlm
+from uddm_lib.checkpoints.released import load_released
 from uddm_lib.model import UDDM, UDDMConfig
 
-__all__ = ["load", "load_tokenizer", "recover", "save"]
+__all__ = ["load", "load_tokenizer", "load_uddm", "recover", "save"]
 
 # The page of the model where the folder is uploaded to the Hugging Face hub.
 _CARD = """\
@@ -110,24 +115,64 @@ def recover(folder: Path) -> None:
         os.replace(earlier, folder)
 
 
-def load(folder: str | Path, device: torch.device | str = "cpu") -> UDDM:
-    """Read a model that :func:`save` wrote, in float32 and evaluation mode.
+def load(path: str | Path, device: torch.device | str = "cpu") -> UDDM | DiffusionGemma:
+    """Read a model that :func:`save` wrote, or a public checkpoint of a uniform-state model.
+
+    Public ones are the authors' ``.ckpt`` files (see :func:`~uddm_lib.checkpoints.load_released`)
+    and the folders of UDLM, Duo, GIDD and DiffusionGemma. Nothing but JSON and safetensors is read
+    from a folder, no code in it runs, and the network is not used.
+
+    Args:
+        path: a folder with ``config.json`` and ``model.safetensors``, or a ``.ckpt`` file.
+        device: where the model goes.
+
+    Returns:
+        A denoiser in evaluation mode, in float32 (DiffusionGemma in its own type). Its ``facts``
+        say what it predicts, under which noise, and what it takes for a noise level.
 
     Raises:
-        FileNotFoundError: if the folder or one of its two files is missing.
-        ValueError: if a file is truncated or not a UDDM's; the message names it.
+        FileNotFoundError: if the path or one of its files is missing.
+        ValueError: if a file is damaged, of an unknown family, or contradicts another; the message
+            names it.
     """
-    folder = _whole(Path(folder))
-    config_file, weights = existing(folder, "config.json"), existing(folder, "model.safetensors")
+    path = Path(path)
+    if path.is_file():
+        return load_released(path, device=device)
+    folder = _whole(path)
+    config_file = existing(folder, "config.json")
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
         kind = config.get("model_type")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{config_file} is not a model's configuration: {error}") from None
-    if kind != UDDMConfig.model_type:
+    if kind not in _FAMILIES or (kind == "dit" and "p_uniform" not in config):
         raise ValueError(
-            f"{config_file} describes a model of type {kind!r}, not {UDDMConfig.model_type!r}"
+            f"{config_file} describes a model of type {kind!r}; allowed are "
+            f"{', '.join(_FAMILIES)} (dit with p_uniform, as GIDD has it)"
         )
+    try:
+        model = _FAMILIES[kind](folder, config)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    cast(Any, model).to(device)  # mypy takes the method of a union for a plain function
+    return model
+
+
+def load_uddm(path: str | Path, device: torch.device | str = "cpu") -> UDDM:
+    """:func:`load` for what must be a network of this package.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load`; also if the network is another.
+    """
+    model = load(path, device)
+    if not isinstance(model, UDDM):
+        raise ValueError(f"{path} is a {model.facts.family} model, whose network is not a UDDM")
+    return model
+
+
+def _load_own(folder: Path, config: Mapping[str, Any]) -> UDDM:
+    """A model that :func:`save` wrote."""
+    weights = existing(folder, "model.safetensors")
     with torch.random.fork_rng([]):  # the weights it starts with are drawn, and replaced at once
         model = UDDM(UDDMConfig.from_pretrained(folder))
     try:
@@ -135,11 +180,19 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> UDDM:
         model.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(
-            f"{weights} can't be read as the model that {config_file.name} describes: {error}"
+            f"{weights.name} can't be read as the model that config.json describes: {error}"
         ) from None
-    model = model.eval()
-    model.to(device)
-    return model
+    return model.eval()
+
+
+_FAMILIES: dict[str, Callable[[Path, dict[str, Any]], UDDM | DiffusionGemma]] = {
+    "uddm": _load_own,
+    "udlm": load_udlm,
+    "duo": load_duo,
+    "DUO": load_duo,
+    "dit": load_gidd,
+    "diffusion_gemma": load_diffusion_gemma,
+}
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
