@@ -1,5 +1,7 @@
 """Networks and exact solutions through one interface, by hidden states or by logits."""
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -13,6 +15,7 @@ from uddm_lib.facts import Facts
 from uddm_lib.memory_probes import dependence_on_tokens
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.oracles import MarkovGeneralizer, Memorizer, OrdinaryPosterior
+from uddm_lib.schedule import LogLinearSchedule
 
 SIGMA = torch.tensor(0.4, dtype=torch.float64)
 
@@ -177,15 +180,58 @@ def test_the_output_of_a_denoiser_depends_on_its_own_token():
     assert own.max() < 1e-9 and seen.mean() > 0.5
 
 
-def test_a_softcap_forbids_large_corrections():
+@pytest.mark.parametrize(("facts", "least"), [({"softcap": 20.0}, 0), ({"least_t": 0.05}, 0.05)])
+def test_small_times_are_refused_with_the_least_that_is_not(facts, least):
     logits, z_t = torch.zeros(2, 6, 11), tokens(count=2)
-    capped = Given(logits, output="denoiser", softcap=20.0)
-    with pytest.raises(ValueError, match=r"11.6 nats away, more than half of the softcap 20") as at:
-        denoiser.leave_one_out(capped, z_t, 1e-4)
-    least = float(str(at.value).split()[-1])
-    denoiser.leave_one_out(capped, z_t, -torch.log1p(torch.tensor(-least, dtype=torch.float64)))
-    with pytest.raises(ValueError, match="of at least"):
-        denoiser.entropy(capped, z_t, 0.99 * least)
+    given, sigma = Given(logits, output="denoiser", **facts), LogLinearSchedule().sigma
+    with pytest.raises(ValueError, match="nats from the leave-one-out law, too far") as refused:
+        probes.conditional_entropy(given, z_t, 1e-4)
+    t = float(str(refused.value).split()[-1])
+    assert t >= least
+    probes.conditional_entropy(given, z_t, t)
+    with pytest.raises(ValueError, match="use t of at least"):
+        denoiser.leave_one_out(given, z_t, sigma(0.99 * t))
+    # A step and the last mode are its own.
+    assert denoiser.step(given, z_t, sigma(1e-4), weights(), seeded()).shape == z_t.shape
+    if "least_t" in facts:
+        assert (denoiser.mode(given, z_t, sigma(1e-4)) == 0).all()
+
+
+def test_a_step_of_a_denoiser_is_that_of_its_own_law(worst):
+    """sum_x f(x) q(z_s | z_t, x), for every x by the posterior of a token that is known."""
+    f = torch.rand(1, 1, 5, dtype=torch.float64, generator=seeded(1)).softmax(-1)
+    z_t, step = torch.tensor([[3]]), weights(0.9, 0.7)
+    each = diffusion.posterior(
+        torch.eye(5, dtype=torch.float64)[:, None], z_t.expand(5, 1), 0.9, 0.7
+    )
+    expected = (f[0, 0, :, None] * each[:, 0]).sum(0)
+    log_p = denoiser.leave_one_out(Given(f.log(), output="denoiser"), z_t, -math.log(0.7))
+    found = diffusion.posterior(log_p.exp(), z_t, 0.9, 0.7)[0, 0]
+    worst("step of a denoiser", "its own law", (found - expected).abs().max(), 1e-12)
+    given = Given(f.log().expand(20_000, 1, 5), output="denoiser")
+    sigma = torch.tensor(-math.log(0.7), dtype=torch.float64)
+    drawn = denoiser.step(given, z_t.expand(20_000, 1), sigma, step, seeded(2))
+    shares = torch.bincount(drawn[:, 0], minlength=5) / 20_000
+    assert ((shares - expected).abs() < 4 * (expected / 20_000).sqrt()).all()
+
+
+def test_sequences_are_converted_a_part_at_a_time(monkeypatch):
+    exact, z_t, x = OrdinaryPosterior(oracles()["memorizer"]), tokens(7, 9), tokens(5, 9)
+    sigma = torch.linspace(0.1, 2, 9, dtype=torch.float64)
+    alpha = torch.exp(-sigma)
+
+    def everything():
+        return [
+            denoiser.entropy(exact, z_t, sigma),
+            denoiser.sharpness(exact, z_t, SIGMA),
+            denoiser.nelbo(exact, z_t, sigma, x, alpha, -torch.ones(9)),
+            denoiser.mode(exact, z_t, SIGMA),
+        ]
+
+    whole = everything()
+    monkeypatch.setattr(denoiser, "ENTRIES", 2 * 6 * 11)
+    for one, other in zip(whole, everything()):
+        assert torch.allclose(one, other, rtol=0, atol=1e-12)
 
 
 def test_hybrid_noise_is_converted_but_not_mistaken_for_uniform_noise():
@@ -203,6 +249,7 @@ def test_hybrid_noise_is_converted_but_not_mistaken_for_uniform_noise():
     for ask in (
         lambda: denoiser.entropy(given, z_t, SIGMA),
         lambda: denoiser.step(given, z_t, SIGMA, weights(), seeded()),
+        lambda: dependence_on_tokens(given, z_t, [0.1]),
     ):
         with pytest.raises(ValueError, match="the hybrid noise of this uddm model"):
             ask()
@@ -215,6 +262,13 @@ def test_hybrid_noise_is_converted_but_not_mistaken_for_uniform_noise():
         ({"level": "gamma"}, "level='gamma'"),
         ({"mask_id": 3}, "hybrid noise has both"),
         ({"output": "approximate"}, "is of hybrid noise"),
+        ({"level": "t"}, "under hybrid noise, and only there"),
+        ({"p_uniform": 0.2, "mask_id": 1}, "under hybrid noise, and only there"),
+        (
+            {"p_uniform": 1.0, "mask_id": 1, "level": "t"},
+            r"p_uniform=1.0 is not a number in \[0, 1\)",
+        ),
+        ({"least_t": -1}, "least_t=-1 is not a number"),
     ],
 )
 def test_facts_that_contradict_each_other(facts, message):

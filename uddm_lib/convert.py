@@ -49,7 +49,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--tokenizer",
         metavar="NAME_OR_FOLDER",
-        help="a tokenizer to save beside the model: a Hugging Face name, or a folder",
+        help="a tokenizer to save beside the model: a Hugging Face name, or a folder; default: the "
+        "source's own, if it has one",
     )
     parser.set_defaults(run=run)
 
@@ -83,11 +84,13 @@ def run(options: argparse.Namespace) -> int:
     tokenizer = None
     if options.tokenizer is not None:
         tokenizer = data.load_tokenizer(options.tokenizer)
-        if (size := data.vocabulary_size(tokenizer)) > model.vocab_size:
-            raise ValueError(
-                f"the tokenizer {options.tokenizer} has {size} tokens, "
-                f"more than the model's {model.vocab_size}: it is another model's"
-            )
+    elif (source / "tokenizer.json").is_file():
+        tokenizer = checkpoints.load_tokenizer(source)
+    if tokenizer is not None and (size := data.vocabulary_size(tokenizer)) > model.vocab_size:
+        raise ValueError(
+            f"the tokenizer {options.tokenizer or source} has {size} tokens, "
+            f"more than the model's {model.vocab_size}: it is another model's"
+        )
     checkpoints.save(folder, model, tokenizer)
     config, size = model.config, sum(weight.numel() for weight in model.parameters())
     print(

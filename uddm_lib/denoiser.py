@@ -7,12 +7,11 @@ never make (B, L, V) tensors (but for the total variation, which few sequences n
 step asks it only about the sequences whose next state depends on it.
 
 Sampling and probes are about the leave-one-out conditional, which the NELBO trains a network to
-give. A denoiser whose facts (:mod:`uddm_lib.facts`) name another output is converted first, by
-:func:`leave_one_out`.
+give. A denoiser whose facts (:mod:`uddm_lib.facts`) name another output is converted first, as
+:func:`leave_one_out` does it. That takes (B, L, V) tensors, of a part of the sequences at a time.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
@@ -20,11 +19,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from uddm_lib import diffusion
+from uddm_lib._conversion import check_time, check_uniform_noise, converted, is_too_small
 from uddm_lib.devices import flushed_denormals
-from uddm_lib.diffusion import HybridNoise, ReverseWeights
-from uddm_lib.facts import Facts, facts_of
-from uddm_lib.oracles import inverse_temperature
+from uddm_lib.diffusion import ReverseWeights
+from uddm_lib.facts import facts_of
 from uddm_lib.schedule import Level
+
+ENTRIES = 2**22  # of the logits that are converted at once, 32 MiB in float64
 
 __all__ = [
     "Denoiser",
@@ -77,11 +78,16 @@ def step(
     """One reverse step from z_t, by :func:`uddm_lib.diffusion.reverse_weights` of its noise levels.
 
     All sequences are at one noise level: the weights are scalars, on the device of ``z_t``. Greedy
-    steps take the posterior's mode and need no ``generator``.
+    steps take the posterior's mode and need no ``generator``. The step of a denoiser that sees the
+    noisy token is that of its own law, at all times: sum_x f(x) q(z_s | z_t, x).
     """
     if not _is_network(denoiser):
-        logits = _conditional(denoiser, z_t, sigma)
-        return diffusion.step_from_logits(logits, z_t, weights, generator, greedy)
+        return torch.cat(
+            [
+                diffusion.step_from_logits(logits, z_t[rows], weights, generator, greedy)
+                for rows, logits in _conditionals(denoiser, z_t, sigma, checked=False)
+            ]
+        )
     head = denoiser.head
     if greedy:
         hidden = denoiser.hidden(z_t, sigma)
@@ -102,7 +108,13 @@ def step(
 def mode(
     denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Float[Tensor, ""]
 ) -> Int[Tensor, "B L"]:
-    """The most probable clean token at every position."""
+    """The most probable clean token at every position.
+
+    It is that of the leave-one-out conditional; below a trained denoiser's ``least_t`` that of its
+    output as it is, which sees the noisy token.
+    """
+    if not _is_network(denoiser) and is_too_small(facts_of(denoiser), sigma):
+        return _logits(denoiser, z_t, sigma).argmax(-1)
     return _predict(denoiser, z_t, sigma, diffusion.fused_mode, lambda logits: logits.argmax(-1))
 
 
@@ -146,6 +158,7 @@ def total_variation(
     denoiser: Denoiser, z_t: Int[Tensor, "B L"], other: Int[Tensor, "B L"], sigma: Level
 ) -> Float[Tensor, "B L"]:
     """Total variation between the predictions given two inputs, as they are made, in [0, 1]."""
+    check_uniform_noise(facts_of(denoiser))
     first, second = (_logits(denoiser, z, sigma).softmax(-1) for z in (z_t, other))
     return (first - second).abs().sum(-1) / 2
 
@@ -171,44 +184,18 @@ def leave_one_out(
         Log-probabilities, float64; -inf at the mask of hybrid noise.
 
     Raises:
-        ValueError: if the conversion is ill-conditioned: it takes off more than half of what a
-            softcap lets the logits reach. There the cap has flattened them.
+        ValueError: if the conversion is ill-conditioned, saying which t to use: below a trained
+            denoiser's ``least_t``, or where it takes off more than half of what a softcap lets the
+            logits reach, which has then flattened them.
     """
     facts = facts_of(denoiser)
-    logits = _logits(denoiser, z_t, level).double()
-    if facts.mask_id is not None:
-        logits[..., facts.mask_id] = -math.inf
-    if facts.output != "leave-one-out":
-        own = z_t[..., None]
-        excess = _excess(facts, denoiser.vocab_size, z_t, level)
-        logits = logits.scatter(-1, own, logits.gather(-1, own) - excess[..., None])
-    return logits.log_softmax(-1)
-
-
-def _excess(
-    facts: Facts, vocab_size: int, z_t: Int[Tensor, "B L"], level: Level
-) -> Float[Tensor, "B L"]:
-    """By how much the logit of the noisy token exceeds that of the leave-one-out law."""
-    if facts.p_uniform is not None and facts.mask_id is not None:
-        noise = HybridNoise(facts.p_uniform, vocab_size, facts.mask_id)
-        if facts.output == "approximate":
-            return noise.dynamic_excess(z_t, level)
-        return noise.token_log_odds(z_t, level)
-    excess = inverse_temperature(level, vocab_size).to(z_t.device)
-    if facts.softcap is not None and (most := excess.max().item()) > facts.softcap / 2:
-        odds = math.expm1(facts.softcap / 2) / vocab_size  # alpha / (1 - alpha) at the limit
-        least = math.ceil(1e6 / (1 + odds)) / 1e6
-        raise ValueError(
-            f"sigma={torch.as_tensor(level).min():.2g} is too small for this denoiser: the "
-            f"leave-one-out law is {most:.1f} nats away, more than half of the softcap "
-            f"{facts.softcap:g} of its logits; use t of at least {least:g}"
-        )
-    return excess.reshape(-1, 1).expand(z_t.shape)
+    check_time(facts, denoiser.vocab_size, level)
+    return converted(_logits(denoiser, z_t, level), facts, z_t, level)
 
 
 def _is_network(denoiser: Denoiser) -> TypeGuard[_Network]:
     """Whether hidden states and their layer give the leave-one-out conditional."""
-    _check_noise(facts := facts_of(denoiser))
+    check_uniform_noise(facts := facts_of(denoiser))
     return (
         facts.output == "leave-one-out"
         and hasattr(denoiser, "hidden")
@@ -216,21 +203,29 @@ def _is_network(denoiser: Denoiser) -> TypeGuard[_Network]:
     )
 
 
-def _check_noise(facts: Facts) -> None:
-    if facts.noise != "uniform":
-        raise ValueError(
-            f"the {facts.noise} noise of this {facts.family} model is not allowed here: reverse "
-            "steps, NELBO and entropies are those of uniform noise"
-        )
+def _conditionals(
+    denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level, checked: bool = True
+) -> Iterator[tuple[slice, Float[Tensor, "b L V"]]]:
+    """Logits of the leave-one-out conditional: as they are made, or converted a part at a time."""
+    facts = facts_of(denoiser)
+    if facts.output == "leave-one-out":
+        yield slice(None), _logits(denoiser, z_t, sigma)
+        return
+    if checked:
+        check_time(facts, denoiser.vocab_size, sigma)
+    size = max(1, ENTRIES // (z_t.shape[1] * denoiser.vocab_size))
+    for start in range(0, len(z_t), size):
+        rows = slice(start, start + size)
+        level = _of_rows(sigma, rows, len(z_t))
+        logits = _logits(denoiser, z_t[rows], level)
+        yield rows, converted(logits, facts, z_t[rows], level)
 
 
-def _conditional(
-    denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level
-) -> Float[Tensor, "B L V"]:
-    """Logits of the leave-one-out conditional, as they are made where that is what they are."""
-    if facts_of(denoiser).output == "leave-one-out":
-        return _logits(denoiser, z_t, sigma)
-    return leave_one_out(denoiser, z_t, sigma)
+def _of_rows(value: Tensor | float, rows: slice, count: int) -> Tensor | float:
+    """The part of a value for each of ``count`` sequences; one value for all stays as it is."""
+    if isinstance(value, Tensor) and value.ndim and len(value) == count:
+        return value[rows]
+    return value
 
 
 def _predict(
@@ -245,7 +240,12 @@ def _predict(
     if _is_network(denoiser):
         head = denoiser.head
         return from_hidden(denoiser.hidden(z_t, sigma), head.weight, head.bias, *rest)
-    return from_logits(_conditional(denoiser, z_t, sigma), *rest)
+    results = [
+        from_logits(logits, *(_of_rows(value, rows, len(z_t)) for value in rest))
+        for rows, logits in _conditionals(denoiser, z_t, sigma)
+    ]
+    # The sequences are the last dimension but one (sharpness has three values in front of them).
+    return results[0] if len(results) == 1 else torch.cat(results, -2)
 
 
 def _logits(denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "B L V"]:

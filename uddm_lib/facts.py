@@ -1,11 +1,14 @@
-"""What a denoiser's predictions mean: of what they are conditionals, and under which noise.
+"""What a denoiser's predictions mean: what they are conditional on, and under which noise.
 
 Nothing in the numbers tells it. Two models can hold the same posterior and give different
 predictions, because one was trained by the NELBO and the other by cross-entropy.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from uddm_lib import _checks
 
 __all__ = ["Facts", "facts_of"]
 
@@ -26,10 +29,12 @@ class Facts:
             optimum of cross-entropy. ``approximate``: leave-one-out up to a known factor at the
             noisy token, the optimum of GIDD's "dynamic" weights.
         level: what the network is told of the noise: ``sigma``, which is -log alpha_t, the time
-            ``t``, or ``none``.
+            ``t`` (under hybrid noise, and only there), or ``none``.
         p_uniform: share of uniform noise in the hybrid noise of GIDD; None: the noise is uniform.
         mask_id: the token of hybrid noise that no clean sequence holds; None: there is none.
         softcap: bound on the size of the logits; None: they have none.
+        least_t: below this time a trained denoiser's output is not converted to leave-one-out: of
+            what is left besides the noisy token, training has pinned down too little.
         untrained: which predictions training left alone, in words; empty: none that is known of.
 
     Raises:
@@ -42,6 +47,7 @@ class Facts:
     p_uniform: float | None = None
     mask_id: int | None = None
     softcap: float | None = None
+    least_t: float = 0.0
     untrained: str = ""
 
     def __post_init__(self) -> None:
@@ -50,6 +56,12 @@ class Facts:
                 raise ValueError(
                     f"{name}={value!r} is not allowed; it must be one of {', '.join(allowed)}"
                 )
+        for name, least, most in (("p_uniform", 0, 1), ("softcap", 0, math.inf), ("least_t", 0, 1)):
+            value = getattr(self, name)
+            if value is not None and not (type(value) in (int, float) and least <= value < most):
+                raise ValueError(f"{name}={value!r} is not a number in [{least}, {most})")
+        if self.mask_id is not None:
+            _checks.integer("mask_id", self.mask_id, 0)
         if (self.p_uniform is None) != (self.mask_id is None):
             raise ValueError(
                 f"p_uniform={self.p_uniform!r} and mask_id={self.mask_id!r}: hybrid noise has "
@@ -57,6 +69,11 @@ class Facts:
             )
         if self.output == "approximate" and self.p_uniform is None:
             raise ValueError("output='approximate' is of hybrid noise; p_uniform is None")
+        if (self.level == "t") != (self.p_uniform is not None):
+            raise ValueError(
+                f"level={self.level!r} and p_uniform={self.p_uniform!r}: under hybrid noise, and "
+                "only there, the level is 't'"
+            )
 
     @property
     def noise(self) -> str:

@@ -113,9 +113,11 @@ class UDDMConfig(PreTrainedConfig):
         if not isinstance(time_conditioning, bool):
             raise ValueError(f"time_conditioning={time_conditioning!r} is neither true nor false")
         try:
-            Facts(**self.facts)
+            mask = Facts(**self.facts).mask_id
         except TypeError as error:
             raise ValueError(f"facts={self.facts!r}: {error}") from None
+        if mask is not None and mask >= vocab_size:
+            raise ValueError(f"mask_id={mask} is outside of the {vocab_size} tokens")
         # What a model that was saved in half precision computes in, unless its file says otherwise.
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("architectures", ["UDDM"])

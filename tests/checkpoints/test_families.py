@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from helpers import family_files as files
 from helpers.command_line import error_line
 from helpers.paths import FAMILIES
-from uddm_lib import checkpoints, denoiser
+from uddm_lib import checkpoints, denoiser, sampling
 from uddm_lib.__main__ import main
 from uddm_lib.diffusion import HybridNoise
 
@@ -90,10 +90,56 @@ def test_logits_of_diffusion_gemma(worst):
 def test_the_softcap_of_diffusion_gemma_forbids_tiny_times():
     folder, vectors = reference("diffusiongemma")
     model = checkpoints.load(folder)
-    with pytest.raises(ValueError, match="half of the softcap 30 of its logits; use t of at least"):
+    with pytest.raises(ValueError, match="under a softcap of 30; use t of at least 0.05"):
         denoiser.leave_one_out(model, vectors["canvas"], 1e-5)
     law = denoiser.leave_one_out(model, vectors["canvas"], 0.1).exp()
     assert torch.allclose(law.sum(-1), torch.ones(2, 8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"a": "pytorch_model.bin"}, "names pytorch_model.bin; allowed are"),
+        ({"a": "../../secret.safetensors"}, "names ../../secret.safetensors; allowed are"),
+        (3, "index.json is damaged"),
+    ],
+)
+def test_an_index_of_diffusion_gemma_names_safetensors_alone(tmp_path, index, message):
+    folder = shutil.copytree(reference("diffusiongemma")[0], tmp_path / "model")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    with pytest.raises(ValueError, match=message):
+        checkpoints.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"canvas_length": "x"}, "can't be read as a DiffusionGemma"),
+        ({"text_config": [1]}, "can't be read as a DiffusionGemma"),
+        ({"bos_token_id": 99}, "bos_token_id=99 is not an integer from 0 to 39"),
+        ({"quantization_config": {}}, "quantization_config is not allowed"),
+    ],
+)
+def test_configurations_of_diffusion_gemma(tmp_path, change, message):
+    folder = shutil.copytree(reference("diffusiongemma")[0], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    if "bos_token_id" in change:
+        config["text_config"] |= change
+    else:
+        config |= change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message) as caught:
+        checkpoints.load(folder)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="of type 'diffusion_gemma'; allowed are uddm, udlm"):
+        checkpoints.load_uddm(folder)
+
+
+def test_diffusion_gemma_generates():
+    """A step is that of its own law, however small t is."""
+    model = checkpoints.load(reference("diffusiongemma")[0])
+    generator = torch.Generator().manual_seed(1)
+    assert sampling.generate(model, 3, 8, steps=5, generator=generator).shape == (3, 8)
 
 
 @pytest.mark.parametrize("key", ["missing", "unknown", "misshapen", "truncated"])
@@ -203,19 +249,45 @@ FAULTS = {
     ),
     "width": ("udlm", {}, {"hidden_dim": 32}, "says hidden_dim=32, the weights say 16"),
     "vocabulary": ("duo", {}, {"vocab_size": 12}, "says vocab_size=12, the weights say 11"),
-    "blocks": ("gidd", {}, {"num_hidden_layers": 3}, "says n_blocks=3, the weights say 2"),
+    "blocks": ("gidd", {}, {"num_hidden_layers": 3}, "says num_hidden_layers=3, the weights say 2"),
     "heads": (
         "udlm",
         {},
         {"n_heads": 2},
         "n_heads=2 by config.json, but n_heads=4 by rotary_emb.inv_freq",
     ),
-    "tables": ("gidd", {}, {"num_attention_heads": 2}, "cos_cached has the shape"),
+    "tables": (
+        "gidd",
+        {},
+        {"num_attention_heads": 2},
+        "n_heads=4 by rotary_emb.cos_cached, .* but n_heads=2 by config.json",
+    ),
+    "long tables": ("gidd", {}, {"max_seq_len": 9}, "cos_cached .* does not fit max_seq_len=9"),
+    "no heads": (
+        "duo",
+        {"backbone.rotary_emb.inv_freq": None},
+        {"n_heads": None},
+        "config.json lacks n_heads, which no weight tells",
+    ),
+    "not finite": (
+        "duo",
+        {f"backbone.{WEIGHT}": torch.full((16, 16), torch.nan)},
+        {},
+        "attn_out.weight holds numbers that are not finite",
+    ),
+    "many blocks": (
+        "duo",
+        {f"backbone.blocks.{i}.x": torch.ones(1) for i in range(2, 20_000)},
+        {"n_blocks": 20_000},
+        "missing weights: blocks.2.mlp.0.weight",
+    ),
+    "long value": ("duo", {}, {"n_heads": "4" * 10**5}, r"n_heads='4{80,90}; it must be"),
+    "type of the type": ("duo", {}, {"model_type": [1]}, r"of type \[1\]; allowed are uddm"),
     "text": ("udlm", {}, {"n_heads": "4"}, "n_heads='4'; it must be a positive integer"),
     "no length": ("duo", {}, {"model_length": None}, "model_length=None; it must be a positive"),
     "switch": ("udlm", {}, {"time_conditioning": None}, "time_conditioning=None; it must be true"),
     "causal": ("duo", {}, {"causal": True}, "causal=true, which is another network"),
-    "distilled": ("duo", {}, {"_name_or_path": "s-sahoo/duo-distilled"}, "is distilled"),
+    "distilled": ("duo", {}, {"_name_or_path": "s-sahoo/duo-distilled"}, "it is duo-distilled"),
     "no classes": ("udlm", {}, {"cfg": True}, "says cfg=True, but the weights have no table"),
     "classes": ("udlm", {TABLE: torch.ones(3, 8)}, {}, "says cfg=False, but the weights have a"),
     "class": (
@@ -246,6 +318,66 @@ def test_widths_of_duo_are_those_of_the_weights(tmp_path):
     state = files.weights("duo", files.network())
     model = checkpoints.load(files.write(tmp_path / "m", "duo", state, cond_dim=129))
     assert model.config.cond_dim == 8
+
+
+def test_distilled_models_are_known_by_the_hubs_folder(tmp_path):
+    state, cache = files.weights("duo", files.network()), "models--s-sahoo--Duo-Distilled"
+    folder = files.write(tmp_path / cache / "snapshots" / "3f2a", "duo", state)
+    with pytest.raises(ValueError, match="it is duo-distilled"):
+        checkpoints.load(folder)
+    other = tmp_path / "not-distilled" / "duo"
+    checkpoints.load(files.write(other, "duo", state))
+
+
+def test_a_loaded_model_does_not_depend_on_its_file(tmp_path):
+    """A map of the file would change, or end the process, when the file does."""
+    for family in files.CONFIGS:
+        folder = files.write(tmp_path / family, family, files.weights(family, files.network()))
+        model = checkpoints.load(folder)
+        checkpoints.save(tmp_path / f"{family}-ours", model)
+        ours = checkpoints.load(tmp_path / f"{family}-ours")
+        logits = found(model, files.TOKENS, 0.3)
+        for path in (folder, tmp_path / f"{family}-ours"):
+            with open(path / "model.safetensors", "r+b") as file:
+                file.truncate(100)
+        assert torch.equal(found(model, files.TOKENS, 0.3), logits)
+        assert torch.equal(found(ours, files.TOKENS, 0.3), logits)
+
+
+def test_parts_and_places(tmp_path, monkeypatch):
+    folder = files.write(tmp_path / "m", "duo", files.weights("duo", files.network()))
+    with pytest.raises(ValueError, match="is a part of a checkpoint; give its folder"):
+        checkpoints.load(folder / "model.safetensors")
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        checkpoints.load(tmp_path / "nowhere")
+    monkeypatch.chdir(folder)
+    assert checkpoints.load(".").facts.family == "duo"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attn_implementation": "someone/evil-kernel"},
+        {"dtype": "float99"},
+        {"num_labels": "1"},
+        {"facts": [1, 2]},
+        {"facts": {"mask_id": 99, "p_uniform": 0.2, "level": "t"}},
+        {"facts": {"softcap": -1}},
+        {"dropout": "a"},
+        {"hidden_size": 10**9},
+        {"length": "6"},
+    ],
+)
+def test_our_configuration_is_read_for_its_own_options(tmp_path, change):
+    """What transformers would do with the others is nothing that a checkpoint may ask for."""
+    checkpoints.save(tmp_path / "m", files.network())
+    path = tmp_path / "m" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    if change.keys() & {"attn_implementation", "dtype", "num_labels"}:
+        assert found(checkpoints.load(tmp_path / "m"), files.TOKENS, 0.1).dtype == torch.float32
+    else:
+        with pytest.raises(ValueError, match=str(tmp_path / "m")):
+            checkpoints.load(tmp_path / "m")
 
 
 def test_damaged_files(tmp_path):

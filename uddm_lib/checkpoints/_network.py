@@ -56,13 +56,16 @@ def config_of(shapes: Shapes, n_heads: int, length: int, **options: Any) -> UDDM
     vocab_size, width = matrix(shapes, "vocab_embed.embedding")
     cond_dim, features = matrix(shapes, "sigma_map.mlp.0.weight")
     inner, _ = matrix(shapes, "blocks.0.mlp.0.weight")
+    n_blocks = len({name.split(".")[1] for name in shapes if name.startswith("blocks.")})
+    for block in range(n_blocks):  # else a small file could ask for many large layers
+        matrix(shapes, f"blocks.{block}.mlp.0.weight")
     return UDDMConfig(
         vocab_size=vocab_size,
         length=length,
         hidden_size=width,
         cond_dim=cond_dim,
         n_heads=n_heads,
-        n_blocks=len({name.split(".")[1] for name in shapes if name.startswith("blocks.")}),
+        n_blocks=n_blocks,
         mlp_ratio=inner // width if width else 0,
         frequency_embedding_size=features,
         **options,

@@ -1,13 +1,13 @@
 """DiffusionGemma, whose network is transformers' own, as a denoiser."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers.utils import logging
 
@@ -39,8 +39,9 @@ class DiffusionGemma:
             output="denoiser",
             level="none",
             softcap=getattr(text, "final_logit_softcapping", None),
+            least_t=0.05,
         )
-        self._bos: int = text.bos_token_id
+        self._bos = _checks.integer("bos_token_id", text.bos_token_id, 0, self.vocab_size - 1)
         self._prompt: tuple[int, Any] | None = None  # sequences, and what the network keeps of bos
 
     @property
@@ -66,12 +67,13 @@ class DiffusionGemma:
             ValueError: if a token is outside the vocabulary.
         """
         _checks.tokens("z_t", z_t, self.vocab_size)
-        if self._prompt is None or self._prompt[0] != len(z_t):
-            bos = z_t.new_full((len(z_t), 1), self._bos)
-            output = self.model(input_ids=bos, decoder_input_ids=z_t)
-            self._prompt = len(z_t), output.past_key_values
-        else:
-            output = self.model(decoder_input_ids=z_t, past_key_values=self._prompt[1])
+        with torch.autocast(z_t.device.type, enabled=False):  # the prompt's part is kept
+            if self._prompt is None or self._prompt[0] != len(z_t):
+                bos = z_t.new_full((len(z_t), 1), self._bos)
+                output = self.model(input_ids=bos, decoder_input_ids=z_t)
+                self._prompt = len(z_t), output.past_key_values
+            else:
+                output = self.model(decoder_input_ids=z_t, past_key_values=self._prompt[1])
         return output.logits.float()
 
 
@@ -87,7 +89,9 @@ def load_diffusion_gemma(folder: Path, config: dict[str, Any]) -> DiffusionGemma
         from transformers import DiffusionGemmaForBlockDiffusion
     except ImportError:
         raise ValueError("this version of transformers has no DiffusionGemma; update it") from None
-    if not (folder / "model.safetensors.index.json").is_file():
+    if (folder / "model.safetensors.index.json").is_file():
+        _check_index(folder / "model.safetensors.index.json")
+    else:
         existing(folder, "model.safetensors")
     for key in ("quantization_config", "adapter_config.json"):  # would import other packages
         if key in config or (folder / key).exists():
@@ -99,16 +103,30 @@ def load_diffusion_gemma(folder: Path, config: dict[str, Any]) -> DiffusionGemma
                 local_files_only=True,
                 use_safetensors=True,
                 dtype="auto",
+                attn_implementation="sdpa",  # config.json may name a kernel to be downloaded
                 ignore_mismatched_sizes=True,  # they are named below
                 output_loading_info=True,
             )
-    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"it can't be read as a DiffusionGemma: {some([str(error)])}") from None
+    except Exception as error:  # of any type, by the checks of the configuration's classes
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise ValueError(f"it can't be read as a DiffusionGemma: {reason}") from None
     model, found = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if names := found.get(kind):
             raise ValueError(f"{kind.replace('_', ' ')}: {some(sorted(map(str, names)))}")
     return DiffusionGemma(model.eval())
+
+
+def _check_index(path: Path) -> None:
+    """Raise a ValueError unless the parts of the weights are safetensors files beside the index."""
+    try:
+        parts = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        wrong = [name for name in parts if Path(name).name != name]
+        wrong += [name for name in parts if not name.endswith(".safetensors")]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path.name} is damaged: {some([str(error)])}") from None
+    if wrong:
+        raise ValueError(f"{path.name} names {some(wrong)}; allowed are *.safetensors beside it")
 
 
 @contextlib.contextmanager

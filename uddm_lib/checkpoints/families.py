@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from uddm_lib.checkpoints._files import existing, some
+from uddm_lib.checkpoints._files import existing, read_weights, some
 from uddm_lib.checkpoints._network import (
     check_shapes,
     config_of,
@@ -31,7 +30,25 @@ __all__ = ["load_duo", "load_gidd", "load_udlm"]
 _PREFIX = "backbone."
 _FREQUENCIES, _TABLES = "rotary_emb.inv_freq", ("rotary_emb.cos_cached", "rotary_emb.sin_cached")
 _CLASSES = "cond_map.embedding_table.weight"
-_FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
+# Keys of their configurations, by our names.
+_KEYS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_dim",
+    "cond_dim": "cond_dim",
+    "n_blocks": "n_blocks",
+    "n_heads": "n_heads",
+    "length": "model_length",
+    "dropout": "dropout",
+}
+_KEYS_OF_GIDD = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "cond_dim": "timestep_cond_dim",
+    "n_blocks": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "length": "max_seq_len",
+    "dropout": "attention_dropout",
+}
 
 
 def load_udlm(folder: Path, config: Mapping[str, Any]) -> UDDM:
@@ -40,7 +57,7 @@ def load_udlm(folder: Path, config: Mapping[str, Any]) -> UDDM:
     A model with classes is loaded without a class: the embedding of "no class" goes into the
     biases of the modulations, which are linear in it.
     """
-    tensors = _tensors(folder, _PREFIX)
+    tensors = read_weights(folder, _PREFIX)
     timed = _boolean(config, "time_conditioning")
     classes = tensors.pop(_CLASSES, None)
     guided = config.get("cfg") is not None and _boolean(config, "cfg")
@@ -50,9 +67,10 @@ def load_udlm(folder: Path, config: Mapping[str, Any]) -> UDDM:
             f"{'no' if classes is None else 'a'} table of classes, {_CLASSES}"
         )
     untrained = ""
-    if str(config.get("_name_or_path", "")).endswith("udlm-lm1b"):
+    if _is_named("udlm-lm1b", folder, config):
         untrained = "positions after the first [SEP], which are padding"
-    model = _network(tensors, config, timed, Facts("udlm", untrained=untrained))
+    facts = Facts("udlm", untrained=untrained)
+    model = _network(tensors, config, _KEYS, facts, time_conditioning=timed)
     if classes is not None:
         _without_class(model, classes, _integer(config, "cfg_num_classes"))
     return model
@@ -62,90 +80,92 @@ def load_duo(folder: Path, config: Mapping[str, Any]) -> UDDM:
     """A checkpoint of Duo (Sahoo et al., arXiv 2506.10892), such as s-sahoo/duo."""
     if config.get("causal") is not None and _boolean(config, "causal"):
         raise ValueError("config.json says causal=true, which is another network")
-    for name in (str(config.get("_name_or_path", "")), folder.resolve().name):
-        if "distill" in name:
-            raise ValueError(
-                f"{name!a} is distilled: its predictions jump over many steps and are no "
-                "posteriors, so nothing here can be asked of it"
-            )
-    return _network(_tensors(folder, _PREFIX), config, True, Facts("duo"), free=("cond_dim",))
+    if _is_named("duo-distilled", folder, config):
+        raise ValueError(
+            "by its name it is duo-distilled: its predictions jump over many steps and are no "
+            "posteriors, so nothing here can be asked of it"
+        )
+    keys = {name: key for name, key in _KEYS.items() if name != "cond_dim"}  # its default is 129
+    return _network(read_weights(folder, _PREFIX), config, keys, Facts("duo"))
 
 
 def load_gidd(folder: Path, config: Mapping[str, Any]) -> UDDM:
     """A checkpoint of GIDD (von Rütte et al., arXiv 2503.04482), such as gidd-small-p_unif-0.2."""
-    tensors = _tensors(folder, "")
-    names = {
-        "hidden_size": "hidden_dim",
-        "timestep_cond_dim": "cond_dim",
-        "num_hidden_layers": "n_blocks",
-        "num_attention_heads": "n_heads",
-        "max_seq_len": "model_length",
-        "attention_dropout": "dropout",
-    }
-    config = {names.get(name, name): value for name, value in config.items()}
+    tensors = read_weights(folder, "")
+    vocab_size, width = matrix(_shapes(tensors), "vocab_embed.embedding")
     p_uniform = config.get("p_uniform")
-    if not isinstance(p_uniform, (int, float)) or not 0 <= p_uniform < 1:
-        raise ValueError(f"config.json has p_uniform={p_uniform!r}; allowed are numbers in [0, 1)")
+    if type(p_uniform) not in (int, float) or not 0 <= p_uniform < 1:
+        raise ValueError(
+            f"config.json has p_uniform={_short(p_uniform)}; allowed are numbers in [0, 1)"
+        )
+    heads = {}
     for name in _TABLES:  # (1, L, 3, 1, features of a head)
-        if (table := tensors.pop(name, None)) is not None and config.get("n_heads") is not None:
-            _, width = matrix(_shapes(tensors), "vocab_embed.embedding")
-            if table.shape[-1:] != (expected := width // _integer(config, "n_heads"),):
+        if (table := tensors.pop(name, None)) is not None:
+            features = table.shape[-1] if table.ndim == 5 else 0
+            if not features or width % features or table.shape[1] != config.get("max_seq_len"):
                 raise ValueError(
-                    f"{name} has the shape {tuple(table.shape)}, expected {expected} at the end"
+                    f"{name} has the shape {tuple(table.shape)}, which does not fit "
+                    f"max_seq_len={_short(config.get('max_seq_len'))} and a width of {width}"
                 )
+            heads[name] = width // features
     facts = Facts(
         "gidd",
         output="approximate",
         level="t",
         p_uniform=float(p_uniform),
-        mask_id=_mask(folder, matrix(_shapes(tensors), "vocab_embed.embedding")[0]),
+        mask_id=_mask(folder, vocab_size),
         untrained="" if p_uniform else "tokens that are no masks",
     )
-    return _network(tensors, config, True, facts)
+    return _network(tensors, config, _KEYS_OF_GIDD, facts, heads)
 
 
 def _network(
     tensors: dict[str, Tensor],
     config: Mapping[str, Any],
-    timed: bool,
+    keys: Mapping[str, str],
     facts: Facts,
-    free: tuple[str, ...] = (),
+    heads: Mapping[str, int] | None = None,
+    time_conditioning: bool = True,
 ) -> UDDM:
     """The model in float32, its shape by its weights, with which the configuration must agree.
 
     Args:
         tensors: by their names in the network.
-        config: keys as UDLM and Duo have them.
-        timed: whether the network is told the noise level.
+        config: the family's configuration.
+        keys: what it calls our options; one that is left out may differ from the weights.
         facts: of the model.
-        free: keys that may differ from the weights.
+        heads: numbers of attention heads by what tells them.
+        time_conditioning: whether the network is told the noise level.
     """
     frequencies = tensors.pop(_FREQUENCIES, None)
     shapes = _shapes(tensors)
-    sources = {
-        "config.json": None if config.get("n_heads") is None else _integer(config, "n_heads")
-    }
+    sources: dict[str, int | None] = dict(heads or {})
+    if config.get(keys["n_heads"]) is not None:
+        sources["config.json"] = _integer(config, keys["n_heads"])
     _, width = matrix(shapes, "vocab_embed.embedding")
     if frequencies is not None:
         sources[_FREQUENCIES] = heads_of_frequencies(_FREQUENCIES, tuple(frequencies.shape), width)
-    dropout = config.get("dropout", 0.0)
+    if not sources:
+        raise ValueError(f"config.json lacks {keys['n_heads']}, which no weight tells")
+    dropout = config.get(keys["dropout"], 0.0)
     ours = config_of(
         shapes,
         one_number_of_heads(sources),
-        _integer(config, "model_length"),
-        dropout=dropout if isinstance(dropout, (int, float)) and 0 <= dropout < 1 else 0.0,
-        time_conditioning=timed,
+        _integer(config, keys["length"]),
+        dropout=dropout if type(dropout) in (int, float) and 0 <= dropout < 1 else 0.0,
+        time_conditioning=time_conditioning,
         facts=facts.stored(),
     )
-    told = {"hidden_dim": "hidden_size"}
-    for key in {"vocab_size", "hidden_dim", "cond_dim", "n_blocks"} - set(free):
-        found = getattr(ours, told.get(key, key))
+    for name in keys.keys() & {"vocab_size", "hidden_size", "cond_dim", "n_blocks"}:
+        key, found = keys[name], getattr(ours, name)
         if config.get(key) is not None and _integer(config, key) != found:
             raise ValueError(f"config.json says {key}={config[key]}, the weights say {found}")
     model, names = empty_network(ours, shapes)
     check_shapes(model, names, shapes)
-    state = {name: tensors.pop(theirs).float() for theirs, name in names.items()}
-    model.load_state_dict(state, assign=True)
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{some([name])} holds numbers that are not finite")
+    model.load_state_dict({ours: tensors[name] for name, ours in names.items()}, assign=True)
     return model.eval()
 
 
@@ -179,28 +199,10 @@ def _mask(folder: Path, vocab_size: int) -> int:
     return mask
 
 
-def _tensors(folder: Path, prefix: str) -> dict[str, Tensor]:
-    """The weights, by their names without the prefix.
-
-    Raises:
-        FileNotFoundError: if there is no ``model.safetensors``.
-        ValueError: if the file is damaged, or a tensor lacks the prefix or holds no floats.
-    """
-    path = existing(folder, "model.safetensors")
-    tensors = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = list(file.keys())
-            if strange := [name for name in names if not name.startswith(prefix)]:
-                raise ValueError(f"unknown weights: {some(strange)}")
-            for name in names:
-                tensors[name.removeprefix(prefix)] = file.get_tensor(name)
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is damaged: {some([str(error)])}") from None
-    for name, tensor in tensors.items():
-        if tensor.dtype not in _FLOATS:
-            raise ValueError(f"{some([name])} holds {tensor.dtype}, not floating-point numbers")
-    return tensors
+def _is_named(name: str, folder: Path, config: Mapping[str, Any]) -> bool:
+    """Whether the configuration or the path, as of the hub's cache, names a public model."""
+    places = (str(config.get("_name_or_path", "")), str(folder), str(folder.resolve()))
+    return any(name in place.casefold() for place in places)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -210,12 +212,16 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def _integer(config: Mapping[str, Any], key: str) -> int:
     value = config.get(key)
     if type(value) is not int or value < 1:
-        raise ValueError(f"config.json has {key}={value!r}; it must be a positive integer")
+        raise ValueError(f"config.json has {key}={_short(value)}; it must be a positive integer")
     return value
 
 
 def _boolean(config: Mapping[str, Any], key: str) -> bool:
     value = config.get(key)
     if type(value) is not bool:
-        raise ValueError(f"config.json has {key}={value!r}; it must be true or false")
+        raise ValueError(f"config.json has {key}={_short(value)}; it must be true or false")
     return value
+
+
+def _short(value: object) -> str:
+    return some([repr(value)])

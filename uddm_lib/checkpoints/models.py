@@ -1,5 +1,6 @@
 """Models on disk: safetensors and JSON only, written atomically, nothing pickled."""
 
+import inspect
 import json
 import os
 import shutil
@@ -9,11 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from uddm_lib.checkpoints._files import existing, write_tensors
+from uddm_lib.checkpoints._files import existing, read_weights, some, write_tensors
 from uddm_lib.checkpoints.diffusion_gemma import DiffusionGemma, load_diffusion_gemma
 from uddm_lib.checkpoints.families import load_duo, load_gidd, load_udlm
 from uddm_lib.checkpoints.released import load_released
@@ -135,27 +134,7 @@ def load(path: str | Path, device: torch.device | str = "cpu") -> UDDM | Diffusi
         ValueError: if a file is damaged, of an unknown family, or contradicts another; the message
             names it.
     """
-    path = Path(path)
-    if path.is_file():
-        return load_released(path, device=device)
-    folder = _whole(path)
-    config_file = existing(folder, "config.json")
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-        kind = config.get("model_type")
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{config_file} is not a model's configuration: {error}") from None
-    if kind not in _FAMILIES or (kind == "dit" and "p_uniform" not in config):
-        raise ValueError(
-            f"{config_file} describes a model of type {kind!r}; allowed are "
-            f"{', '.join(_FAMILIES)} (dit with p_uniform, as GIDD has it)"
-        )
-    try:
-        model = _FAMILIES[kind](folder, config)
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from None
-    cast(Any, model).to(device)  # mypy takes the method of a union for a plain function
-    return model
+    return _load(Path(path), device, _FAMILIES)
 
 
 def load_uddm(path: str | Path, device: torch.device | str = "cpu") -> UDDM:
@@ -164,27 +143,57 @@ def load_uddm(path: str | Path, device: torch.device | str = "cpu") -> UDDM:
     Raises:
         FileNotFoundError, ValueError: as :func:`load`; also if the network is another.
     """
-    model = load(path, device)
-    if not isinstance(model, UDDM):
-        raise ValueError(f"{path} is a {model.facts.family} model, whose network is not a UDDM")
-    return model
+    own = {kind: reader for kind, reader in _FAMILIES.items() if kind != "diffusion_gemma"}
+    return cast(UDDM, _load(Path(path), device, own))
+
+
+def _load(
+    path: Path, device: torch.device | str, families: Mapping[str, Callable[..., Any]]
+) -> UDDM | DiffusionGemma:
+    """What :func:`load` does, for some families."""
+    folder = _whole(path)
+    if folder.is_file():
+        if folder.suffix in (".safetensors", ".json"):
+            raise ValueError(f"{folder} is a part of a checkpoint; give its folder")
+        return load_released(folder, device=device)
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder} does not exist")
+    config_file = existing(folder, "config.json")
+    try:
+        config = json.loads(config_file.read_text(encoding="utf-8"))
+        kind = config.get("model_type")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{config_file} is not a model's configuration: {error}") from None
+    known = isinstance(kind, str) and kind in families
+    if not known or (kind == "dit" and "p_uniform" not in config):
+        raise ValueError(
+            f"{config_file} describes a model of type {some([repr(kind)])}; allowed are "
+            f"{', '.join(families)} (dit with p_uniform, as GIDD has it)"
+        )
+    try:
+        model = families[kind](folder, config)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
+    model.to(device)
+    return cast("UDDM | DiffusionGemma", model)
 
 
 def _load_own(folder: Path, config: Mapping[str, Any]) -> UDDM:
     """A model that :func:`save` wrote."""
-    weights = existing(folder, "model.safetensors")
-    with torch.random.fork_rng([]):  # the weights it starts with are drawn, and replaced at once
-        model = UDDM(UDDMConfig.from_pretrained(folder))
+    # Its own options alone: transformers has others, some of which name code to be fetched.
+    options = {name: config[name] for name in _OPTIONS if name in config}
     try:
-        state = {name: value.float() for name, value in load_file(weights).items()}
-        model.load_state_dict(state)
-    except (SafetensorError, RuntimeError) as error:
+        with torch.device("meta"):  # shapes only: no weights are drawn
+            model = UDDM(UDDMConfig(**options))
+        model.load_state_dict(read_weights(folder), assign=True)
+    except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"{weights.name} can't be read as the model that config.json describes: {error}"
+            f"model.safetensors can't be read as the model that config.json describes: {error}"
         ) from None
     return model.eval()
 
 
+_OPTIONS = inspect.signature(UDDMConfig.__init__).parameters.keys() - {"self", "kwargs"}
 _FAMILIES: dict[str, Callable[[Path, dict[str, Any]], UDDM | DiffusionGemma]] = {
     "uddm": _load_own,
     "udlm": load_udlm,
@@ -203,11 +212,13 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """
     folder = _whole(Path(folder))
     existing(folder, "tokenizer.json")
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    # Not AutoTokenizer, which asks at the terminal whether to run what the folder names.
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def _set_aside(folder: Path) -> Path:
     """Where the earlier model is while the new one takes its place."""
+    folder = folder.absolute()
     return folder.with_name(f".{folder.name}-old")
 
 

@@ -117,7 +117,7 @@ class HybridNoise:
         code, which presumably trained the public models).
         """
         t, c = self._times(t)
-        excess = (torch.log((t + c) / (1 - t)) + torch.log((1 - t) / t)) / 2
+        excess = torch.log1p(c / t) / 2  # (1 - alpha_t) / alpha_t = (t + c_t) / (1 - t)
         excess = excess.to(z_t.device).reshape(-1, 1).expand(z_t.shape)
         return excess.masked_fill(z_t == self.mask_id, 0)
 

@@ -39,7 +39,8 @@ class TrainingOptions:
             rounding.
         objective: ``nelbo`` (paper, eq. (3)), whose optimum is the leave-one-out conditional; or
             ``cross_entropy`` of the clean tokens, whose optimum also sees the noisy token itself.
-            The model's facts then say so, and sampling and probes convert its output.
+            The model's facts then say so, and probes convert its output at t >= 0.05. It holds the
+            logits of a ``micro_batch``.
         optimizer: ``adamw`` (paper; betas 0.9, 0.999; eps 1e-8), or ``muon`` (Jordan et al. 2024;
             momentum 0.95; updates as large as AdamW's, Liu et al. 2025) for the matrices inside the
             network, with AdamW for embedding, head and vectors. Neither has weight decay.
