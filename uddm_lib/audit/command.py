@@ -86,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
         print("how well each score tells the known members from the unseen texts:")
         print(audit.detection.round(3).to_string(index=False))
     if options.json:
+        table = audit.detection
         content = {
             "checkpoint": str(options.checkpoint),
             "facts": vars(facts),
@@ -95,11 +96,7 @@ def run(options: argparse.Namespace) -> int:
             "kind_p_value": audit.kind_p_value,
             "texts": audit.texts.assign(text=texts).to_dict("records"),
             "unseen": audit.unseen.to_dict("records"),
-            "detection": _records(audit.detection),
+            "detection": None if table is None else json.loads(table.to_json(orient="records")),
         }
         options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return STATUS[audit.verdict]
-
-
-def _records(table: "object | None") -> object:
-    return None if table is None else json.loads(table.to_json(orient="records"))  # type: ignore
