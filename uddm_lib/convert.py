@@ -2,6 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _DESCRIPTION = """\
 Convert a public checkpoint into a folder of this package's own format, with config.json and
@@ -81,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
         weights = options.weights or "ema"
         model = checkpoints.load_released(source, weights, options.heads, options.length)
         what = f"{source} ({weights} weights)"
-    tokenizer = None
+    tokenizer: PreTrainedTokenizerBase | None = None
     if options.tokenizer is not None:
         tokenizer = data.load_tokenizer(options.tokenizer)
     elif (source / "tokenizer.json").is_file():

@@ -54,7 +54,7 @@ def test_cross_entropy_trains_a_denoiser_that_probes_convert(tmp_path):
     """Where the corpus leaves no doubt, both objectives end in the same leave-one-out law."""
     config = UDDMConfig.named("nano", vocab_size=6, length=4, dropout=0.0, adaln_zero=False)
     options = TrainingOptions(
-        **OPTIONS | dict(steps=600, batch_size=32, log_every=150, checkpoint_every=300),
+        **OPTIONS | dict(steps=1200, batch_size=32, log_every=300, checkpoint_every=600),
         objective="cross_entropy",
     )
     train(tmp_path / "run", BLOCKS, BLOCKS, config, options)

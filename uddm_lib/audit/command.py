@@ -3,6 +3,10 @@
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _DESCRIPTION = """\
 Say which texts a uniform-state diffusion model has memorized. They are judged against texts that
@@ -66,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
     texts, unseen = data.read_texts(options.texts), data.read_texts(options.unseen)
     members = data.read_texts(options.members) if options.members else []
     model = checkpoints.load(options.checkpoint)
+    tokenizer: PreTrainedTokenizerBase
     if options.tokenizer:
         tokenizer = data.load_tokenizer(options.tokenizer)
     else:

@@ -65,10 +65,11 @@ def text_scores(
     for length, rows in sorted(by_length.items()):
         size = max(1, ENTRIES // (length * denoiser.vocab_size))
         for start in range(0, len(rows), size):
-            owners, x, mask = zip(*rows[start : start + size])
-            values = _token_values(denoiser, torch.stack(x), t, generator)
-            for owner, value, here in zip(owners, values.unbind(1), mask):
-                kept[owner].append(value[:, here])
+            some = rows[start : start + size]
+            x = torch.stack([part for _, part, _ in some])
+            values = _token_values(denoiser, x, t, generator)
+            for (owner, _, mask), value in zip(some, values.unbind(1)):
+                kept[owner].append(value[:, mask])
     return pd.DataFrame([_of_text(text, torch.cat(kept[i], 1)) for i, text in enumerate(texts)])
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from uddm_lib._checks import integer
 from uddm_lib.audit.scores import SCORES, text_scores
 from uddm_lib.audit.significance import (
     conformal_p_values,
@@ -76,7 +77,7 @@ def audit_texts(
         texts: the ones in question.
         unseen: texts of the same kind that the model was not trained on.
         members: texts known to be in its training set, on which the scores are compared.
-        length: tokens of a block, L; by default the denoiser's ``length``.
+        length: tokens of a block, L, at least 3; by default the denoiser's ``length``.
         t: time of the leave-one-out law; see :func:`text_scores`.
         seed: of the corruptions.
 
@@ -91,7 +92,7 @@ def audit_texts(
             f"the tokenizer has {size} tokens, more than the model's {denoiser.vocab_size}: it is "
             "another model's"
         )
-    length = length or getattr(denoiser, "length", 0)
+    length = integer("length", length or getattr(denoiser, "length", None), 3)
     parts = (list(texts), list(unseen), list(members))
     blocks = [[blocks_of_text(text, tokenizer, length) for text in part] for part in parts]
     suspected, reference, known = (

@@ -93,7 +93,7 @@ def load_gidd(folder: Path, config: Mapping[str, Any]) -> UDDM:
     """A checkpoint of GIDD (von Rütte et al., arXiv 2503.04482), such as gidd-small-p_unif-0.2."""
     tensors = read_weights(folder, "")
     vocab_size, width = matrix(_shapes(tensors), "vocab_embed.embedding")
-    p_uniform = config.get("p_uniform")
+    p_uniform: Any = config.get("p_uniform")
     if type(p_uniform) not in (int, float) or not 0 <= p_uniform < 1:
         raise ValueError(
             f"config.json has p_uniform={_short(p_uniform)}; allowed are numbers in [0, 1)"
@@ -147,7 +147,7 @@ def _network(
         sources[_FREQUENCIES] = heads_of_frequencies(_FREQUENCIES, tuple(frequencies.shape), width)
     if not sources:
         raise ValueError(f"config.json lacks {keys['n_heads']}, which no weight tells")
-    dropout = config.get(keys["dropout"], 0.0)
+    dropout: Any = config.get(keys["dropout"], 0.0)
     ours = config_of(
         shapes,
         one_number_of_heads(sources),
