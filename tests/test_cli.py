@@ -125,7 +125,7 @@ def test_help(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["convert", "--help"])
     out = " ".join(capsys.readouterr().out.split())
-    assert stop.value.code == 0 and "example:" in out and "Nothing in the file is executed" in out
+    assert stop.value.code == 0 and "example:" in out and "Nothing in it is executed" in out
 
 
 def test_help_does_not_wait_for_torch():

@@ -19,7 +19,8 @@ FLOORS = [  # each may import from its own floor and from those above it in this
     {"results", "schedule", "devices", "metrics"},
     {"environment"},
     {"diffusion"},
-    {"model", "_layers", "oracles", "denoiser"},
+    {"facts"},
+    {"model", "_layers", "oracles", "_conversion", "denoiser"},
     {"sampling"},
     {"probes", "memory_probes"},
     {"data", "checkpoints"},
@@ -27,11 +28,11 @@ FLOORS = [  # each may import from its own floor and from those above it in this
     {"experiments"},
     {"statistics"},
     {"figures", "theory"},
-    {"sweep", "convert"},
+    {"audit", "sweep", "convert"},
     {"__main__"},
 ]
 ADDRESSES = [  # submodules that are imported from outside of their package
-    r"uddm_lib\.(statistics|theory|sweep)\.[a-z]\w*",
+    r"uddm_lib\.(audit|statistics|theory|sweep)\.[a-z]\w*",
     r"uddm_lib\.figures\.theory_figures",
     r"uddm_lib\.training\.batches",
 ]

@@ -11,6 +11,7 @@ schedule       noise schedules alpha_t and sigma_t; the uniform-Gaussian duality
 devices        the device at hand: precision, compiler
 metrics        comparisons of tokens: recovery, novelty
 diffusion      corruption, reverse posterior, NELBO, reverse step: readable forms and fused ones
+facts          what a denoiser's predictions mean: what they are conditional on
 model          the diffusion transformer as a transformers model; its named sizes
 oracles        exact denoisers: the memorizer of a training set, the generalizer of a Markov chain
 denoiser       what a denoiser is, and what is computed from one
@@ -18,14 +19,15 @@ sampling       the reverse process from any start
 probes         token recovery, conditional entropy, validation NELBO
 memory_probes  fixed points of the prediction, and how it depends on single tokens
 data           corpora, tokenizers, token blocks, nested subsets
-checkpoints    models and training states on disk; the authors' released files
+checkpoints    models and training states on disk; public checkpoints of other families
 training       the training loop: resumable, on any number of processes
 experiments    runs: made from parameters, trained, read back
 statistics     intervals, the transition, a verdict on every claim, comparisons of sweeps
 figures        one function per figure, from tables only
+audit          which texts a model has memorized
 theory         binary associative memories; what can be enumerated, integrated or sampled
 sweep          profiles, their execution on one machine or on a cluster, what they cost
-convert        the command that converts released checkpoints
+convert        the command that converts public checkpoints
 =============  =====================================================================================
 
 After ``import uddm_lib``, transformers knows the model: ``AutoModel.from_pretrained`` reads a

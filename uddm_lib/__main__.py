@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from uddm_lib import convert
+from uddm_lib.audit import command as audit
 from uddm_lib.sweep import estimate, reproduce, runner, train_one
 
 
@@ -22,7 +23,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog="python -m uddm_lib COMMAND --help explains a command.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (convert, estimate, reproduce, runner, train_one):
+    for module in (audit, convert, estimate, reproduce, runner, train_one):
         module.add_command(commands)
     return parser
 

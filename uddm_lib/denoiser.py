@@ -5,9 +5,13 @@ solutions of known sources are others. A network also gives hidden states, of wh
 makes the logits. The functions here are the one place that tells the two apart. From a network they
 never make (B, L, V) tensors (but for the total variation, which few sequences need), and a reverse
 step asks it only about the sequences whose next state depends on it.
+
+Sampling and probes are about the leave-one-out conditional, which the NELBO trains a network to
+give. A denoiser whose facts (:mod:`uddm_lib.facts`) name another output is converted first, as
+:func:`leave_one_out` does it. That takes (B, L, V) tensors, of a part of the sequences at a time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol, TypeGuard, runtime_checkable
 
 import torch
@@ -15,11 +19,24 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from uddm_lib import diffusion
+from uddm_lib._conversion import check_time, check_uniform_noise, converted, is_too_small
 from uddm_lib.devices import flushed_denormals
 from uddm_lib.diffusion import ReverseWeights
+from uddm_lib.facts import facts_of
 from uddm_lib.schedule import Level
 
-__all__ = ["Denoiser", "entropy", "mode", "nelbo", "sharpness", "step", "total_variation"]
+ENTRIES = 2**22  # of the logits that are converted at once, 32 MiB in float64
+
+__all__ = [
+    "Denoiser",
+    "entropy",
+    "leave_one_out",
+    "mode",
+    "nelbo",
+    "sharpness",
+    "step",
+    "total_variation",
+]
 
 
 @runtime_checkable
@@ -61,11 +78,16 @@ def step(
     """One reverse step from z_t, by :func:`uddm_lib.diffusion.reverse_weights` of its noise levels.
 
     All sequences are at one noise level: the weights are scalars, on the device of ``z_t``. Greedy
-    steps take the posterior's mode and need no ``generator``.
+    steps take the posterior's mode and need no ``generator``. The step of a denoiser that sees the
+    noisy token is that of its own law, at all times: sum_x f(x) q(z_s | z_t, x).
     """
     if not _is_network(denoiser):
-        logits = _logits(denoiser, z_t, sigma)
-        return diffusion.step_from_logits(logits, z_t, weights, generator, greedy)
+        return torch.cat(
+            [
+                diffusion.step_from_logits(logits, z_t[rows], weights, generator, greedy)
+                for rows, logits in _conditionals(denoiser, z_t, sigma, checked=False)
+            ]
+        )
     head = denoiser.head
     if greedy:
         hidden = denoiser.hidden(z_t, sigma)
@@ -86,7 +108,13 @@ def step(
 def mode(
     denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Float[Tensor, ""]
 ) -> Int[Tensor, "B L"]:
-    """The most probable clean token at every position."""
+    """The most probable clean token at every position.
+
+    It is that of the leave-one-out conditional; below a trained denoiser's ``least_t`` that of its
+    output as it is, which sees the noisy token.
+    """
+    if not _is_network(denoiser) and is_too_small(facts_of(denoiser), sigma):
+        return _logits(denoiser, z_t, sigma).argmax(-1)
     return _predict(denoiser, z_t, sigma, diffusion.fused_mode, lambda logits: logits.argmax(-1))
 
 
@@ -129,13 +157,75 @@ def nelbo(
 def total_variation(
     denoiser: Denoiser, z_t: Int[Tensor, "B L"], other: Int[Tensor, "B L"], sigma: Level
 ) -> Float[Tensor, "B L"]:
-    """Total variation between the predictions given two inputs, in [0, 1]."""
+    """Total variation between the predictions given two inputs, as they are made, in [0, 1]."""
+    check_uniform_noise(facts_of(denoiser))
     first, second = (_logits(denoiser, z, sigma).softmax(-1) for z in (z_t, other))
     return (first - second).abs().sum(-1) / 2
 
 
+@flushed_denormals()
+@torch.inference_mode()
+def leave_one_out(
+    denoiser: Denoiser, z_t: Int[Tensor, "B L"], level: Level
+) -> Float[Tensor, "B L V"]:
+    """Log-probabilities of each clean token given the *other* noisy tokens, whatever the output.
+
+    A denoiser's law f, given all noisy tokens, and the leave-one-out law p are one factor apart:
+    f(v) is proportional to p(v) q(z | v). As logits they differ at the noisy token alone, by
+    log(1 + V alpha_t / (1 - alpha_t)) under uniform noise (arXiv 2605.22765 has the conversions).
+
+    Args:
+        denoiser: its ``facts`` say what it predicts.
+        z_t: noisy tokens.
+        level: sigma = -log alpha_t > 0, or the time t under hybrid noise: a number or shape (),
+            (B,) or (B, 1).
+
+    Returns:
+        Log-probabilities, float64; -inf at the mask of hybrid noise.
+
+    Raises:
+        ValueError: if the conversion is ill-conditioned, saying which t to use: below a trained
+            denoiser's ``least_t``, or where it takes off more than half of what a softcap lets the
+            logits reach, which has then flattened them.
+    """
+    facts = facts_of(denoiser)
+    check_time(facts, denoiser.vocab_size, level)
+    return converted(_logits(denoiser, z_t, level), facts, z_t, level)
+
+
 def _is_network(denoiser: Denoiser) -> TypeGuard[_Network]:
-    return hasattr(denoiser, "hidden") and hasattr(denoiser, "head")
+    """Whether hidden states and their layer give the leave-one-out conditional."""
+    check_uniform_noise(facts := facts_of(denoiser))
+    return (
+        facts.output == "leave-one-out"
+        and hasattr(denoiser, "hidden")
+        and hasattr(denoiser, "head")
+    )
+
+
+def _conditionals(
+    denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level, checked: bool = True
+) -> Iterator[tuple[slice, Float[Tensor, "b L V"]]]:
+    """Logits of the leave-one-out conditional: as they are made, or converted a part at a time."""
+    facts = facts_of(denoiser)
+    if facts.output == "leave-one-out":
+        yield slice(None), _logits(denoiser, z_t, sigma)
+        return
+    if checked:
+        check_time(facts, denoiser.vocab_size, sigma)
+    size = max(1, ENTRIES // (z_t.shape[1] * denoiser.vocab_size))
+    for start in range(0, len(z_t), size):
+        rows = slice(start, start + size)
+        level = _of_rows(sigma, rows, len(z_t))
+        logits = _logits(denoiser, z_t[rows], level)
+        yield rows, converted(logits, facts, z_t[rows], level)
+
+
+def _of_rows(value: Tensor | float, rows: slice, count: int) -> Tensor | float:
+    """The part of a value for each of ``count`` sequences; one value for all stays as it is."""
+    if isinstance(value, Tensor) and value.ndim and len(value) == count:
+        return value[rows]
+    return value
 
 
 def _predict(
@@ -150,11 +240,16 @@ def _predict(
     if _is_network(denoiser):
         head = denoiser.head
         return from_hidden(denoiser.hidden(z_t, sigma), head.weight, head.bias, *rest)
-    return from_logits(_logits(denoiser, z_t, sigma), *rest)
+    results = [
+        from_logits(logits, *(_of_rows(value, rows, len(z_t)) for value in rest))
+        for rows, logits in _conditionals(denoiser, z_t, sigma)
+    ]
+    # The sequences are the last dimension but one (sharpness has three values in front of them).
+    return results[0] if len(results) == 1 else torch.cat(results, -2)
 
 
 def _logits(denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "B L V"]:
-    """Logits of a denoiser that is no network, whose sums bfloat16 would spoil."""
+    """Logits as they are made; bfloat16 would spoil them."""
     with torch.autocast(z_t.device.type, enabled=False):
         return denoiser.denoise(z_t, sigma)
 

@@ -7,7 +7,8 @@ output embeddings.
 
 import inspect
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from uddm_lib._layers import (
     modulate,
     rotary_tables,
 )
+from uddm_lib.facts import Facts
 from uddm_lib.schedule import Level
 
 __all__ = ["SIZES", "UDDM", "UDDMConfig", "UDDMOutput"]
@@ -60,9 +62,14 @@ class UDDMConfig(PreTrainedConfig):
         frequency_embedding_size: sinusoidal features of the noise level, even.
         adaln_zero: start every block as the identity (the paper's choice). Without it short runs
             learn much faster.
+        time_conditioning: tell the network the noise level. Without it, it sees that of sigma = 0
+            at all times.
+        facts: what the predictions mean, where it differs from the defaults of
+            :class:`~uddm_lib.facts.Facts`.
 
     Raises:
-        ValueError: if a value is not a positive integer, or widths don't fit together.
+        ValueError: if a value is not a positive integer, widths don't fit together, or a fact is
+            unknown.
     """
 
     model_type = "uddm"
@@ -79,6 +86,8 @@ class UDDMConfig(PreTrainedConfig):
         mlp_ratio: int = 4,
         frequency_embedding_size: int = 256,
         adaln_zero: bool = True,
+        time_conditioning: bool = True,
+        facts: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.vocab_size = _checks.integer("vocab_size", vocab_size, 2)
@@ -92,6 +101,7 @@ class UDDMConfig(PreTrainedConfig):
             "frequency_embedding_size", frequency_embedding_size
         )
         self.dropout, self.adaln_zero = dropout, adaln_zero
+        self.time_conditioning, self.facts = time_conditioning, dict(facts or {})
         if hidden_size % (2 * n_heads):
             raise ValueError(
                 f"hidden_size={hidden_size} is not a multiple of 2 x n_heads={n_heads}"
@@ -100,6 +110,14 @@ class UDDMConfig(PreTrainedConfig):
             raise ValueError(f"frequency_embedding_size={frequency_embedding_size} is odd")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout} is outside [0, 1)")
+        if not isinstance(time_conditioning, bool):
+            raise ValueError(f"time_conditioning={time_conditioning!r} is neither true nor false")
+        try:
+            mask = Facts(**self.facts).mask_id
+        except TypeError as error:
+            raise ValueError(f"facts={self.facts!r}: {error}") from None
+        if mask is not None and mask >= vocab_size:
+            raise ValueError(f"mask_id={mask} is outside of the {vocab_size} tokens")
         # What a model that was saved in half precision computes in, unless its file says otherwise.
         kwargs.setdefault("dtype", "float32")
         kwargs.setdefault("architectures", ["UDDM"])
@@ -177,6 +195,12 @@ class UDDM(PreTrainedModel):
         """L, the largest number of tokens a sequence."""
         return self.config.length
 
+    @property
+    def facts(self) -> Facts:
+        """What the predictions mean."""
+        facts = Facts(**self.config.facts)
+        return facts if self.config.time_conditioning else replace(facts, level="none")
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         # transformers calls this for every module that a checkpoint does not fill. The head starts
@@ -202,7 +226,8 @@ class UDDM(PreTrainedModel):
 
         Args:
             z_t: noisy tokens, at most ``length`` a sequence.
-            sigma: noise level -log alpha_t, a number or shape (), (B,) or (B, 1).
+            sigma: noise level -log alpha_t, a number or shape (), (B,) or (B, 1). (A network whose
+                ``facts.level`` is ``t`` takes the time.)
             mixture: tokens and their weights, whose weighted embeddings replace those of ``z_t``
                 (the soft input of a Gaussian curriculum, paper appendix B).
 
@@ -214,6 +239,8 @@ class UDDM(PreTrainedModel):
                 f"sequences of {z_t.shape[-1]} tokens do not fit a model of length {self.length}"
             )
         sigma = torch.as_tensor(sigma, device=z_t.device).reshape(-1).expand(z_t.shape[0])
+        if not self.config.time_conditioning:
+            sigma = torch.zeros_like(sigma)
         h = self.vocab_embed(z_t) if mixture is None else self._mix(*mixture)
         condition = F.silu(self.sigma_map(sigma.to(h.dtype)))
         head_size = self.config.hidden_size // self.config.n_heads

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from uddm_lib import _checks
+from uddm_lib.facts import Facts
 from uddm_lib.schedule import Level
 
 __all__ = [
@@ -197,11 +198,14 @@ class MarkovGeneralizer:
 class OrdinaryPosterior:
     """p(x^l | z_t), which also sees a position's own noisy token: the optimum of cross-entropy.
 
-    It is the leave-one-out conditional r weighed with that token, r(v) q(z_t^l | v).
+    It is the leave-one-out conditional r weighed with that token, r(v) q(z_t^l | v). Its facts say
+    so: sampling and probes convert it back.
 
     Args:
         leave_one_out: gives log r up to a constant; :class:`MarkovGeneralizer`, for instance.
     """
+
+    facts = Facts(family="exact", output="denoiser")
 
     def __init__(self, leave_one_out: "Memorizer | MarkovGeneralizer") -> None:
         self.leave_one_out, self.vocab_size = leave_one_out, leave_one_out.vocab_size

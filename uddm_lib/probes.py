@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from uddm_lib.denoiser import Denoiser, entropy, nelbo, sharpness
 from uddm_lib.diffusion import check_share, corrupt, corrupt_share
+from uddm_lib.facts import facts_of
 from uddm_lib.metrics import recovery_rates, scored_positions
 from uddm_lib.sampling import T_END, ReverseProcess, reverse_process, trajectory
 from uddm_lib.schedule import LogLinearSchedule
@@ -155,7 +156,7 @@ def token_outcomes(
 def conditional_entropy(
     denoiser: Denoiser,
     x: Int[Tensor, "B L"],
-    t: float = T_END,
+    t: float | None = None,
     generator: torch.Generator | None = None,
     batch_size: int = 256,
     schedule: LogLinearSchedule | None = None,
@@ -165,7 +166,8 @@ def conditional_entropy(
     Args:
         denoiser: predicts the clean tokens.
         x: clean tokens, which are corrupted at t.
-        t: time in (0, 1].
+        t: time in (0, 1]; by default 1e-5, or the ``least_t`` of a trained denoiser if that is
+            later.
         generator: source of the corruption; seeded with 0 by default.
         batch_size: sequences a call of the denoiser.
         schedule: noise schedule, log-linear by default.
@@ -174,9 +176,11 @@ def conditional_entropy(
         Nats. A sequence's conditional entropy is the sum over its positions.
 
     Raises:
-        ValueError: if t is outside (0, 1] or a token outside the vocabulary.
+        ValueError: if t is outside (0, 1] or too small for the denoiser, or a token is outside
+            the vocabulary.
     """
     schedule = schedule or LogLinearSchedule()
+    t = max(T_END, facts_of(denoiser).least_t) if t is None else t
     generator = generator or torch.Generator(x.device).manual_seed(0)
     alpha, sigma = schedule.alpha(t), schedule.sigma(t).to(x.device)
     return torch.cat(
@@ -234,13 +238,15 @@ def validation_nelbo(
     draws: int = 1,
     seed: int = 1,
     batch_size: int = 256,
-    t_min: float = 1e-3,
+    t_min: float | None = None,
     schedule: LogLinearSchedule | None = None,
 ) -> Float[Tensor, " B"]:
     """Negative evidence lower bound of clean tokens (paper eq. (3)), nats per scored token.
 
     Each sequence gets ``draws`` times, stratified over [t_min, 1] across all sequences, and one
     corruption at each. The perplexity that the paper's code reports is the exponential of the mean.
+    By default ``t_min`` is 1e-3, or the ``least_t`` of a trained denoiser, whose share of earlier
+    times is then missing.
 
     Returns:
         One estimate a sequence; their mean estimates the data's NELBO.
@@ -248,6 +254,7 @@ def validation_nelbo(
     schedule = schedule or LogLinearSchedule()
     generator = torch.Generator(x.device).manual_seed(seed)
     scored = scored_positions(x, scored)
+    t_min = max(1e-3, facts_of(denoiser).least_t) if t_min is None else t_min
     n = len(x) * draws
     stratum = torch.randperm(n, generator=generator, device=x.device)
     jitter = torch.rand(n, generator=generator, device=x.device, dtype=torch.float64)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers.compare import gap, relative_gap
-from uddm_lib.checkpoints.released import released_name
+from uddm_lib.checkpoints._network import released_name
 from uddm_lib.diffusion import nelbo, posterior, reverse_step
 from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.probes import conditional_entropy

@@ -1,18 +1,22 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from helpers.training_runs import around_update, before_step, weights
-from uddm_lib import checkpoints, devices
+from uddm_lib import checkpoints, devices, training
 from uddm_lib.checkpoints import load
+from uddm_lib.denoiser import leave_one_out
+from uddm_lib.memory_probes import dependence_on_tokens
 from uddm_lib.model import UDDM, UDDMConfig
-from uddm_lib.schedule import duality_alpha
+from uddm_lib.schedule import LogLinearSchedule, duality_alpha
 from uddm_lib.training import TrainingLoop, TrainingOptions, batches, train
 from uddm_lib.training.batches import batch_indices, sample_times
 from uddm_lib.training.muon import Muon
+from uddm_lib.training.objective import Objective
 
 CONFIG = UDDMConfig.named("pico", vocab_size=6, length=4, dropout=0.1)
 BLOCKS = torch.tensor([[0, 1, 2, 3], [3, 4, 5, 0], [1, 1, 4, 4]])
@@ -44,6 +48,55 @@ def test_training_memorizes_three_sequences(tmp_path):
     assert torch.equal(restored, BLOCKS)
     assert torch.equal(weights(result.model), weights(load(tmp_path / "run" / "model")))
     assert not list((tmp_path / "run").glob("*state-*"))
+
+
+def test_cross_entropy_trains_a_denoiser_that_probes_convert(tmp_path):
+    """Where the corpus leaves no doubt, both objectives end in the same leave-one-out law."""
+    config = UDDMConfig.named("nano", vocab_size=6, length=4, dropout=0.0, adaln_zero=False)
+    options = TrainingOptions(
+        **OPTIONS | dict(steps=1200, batch_size=32, log_every=300, checkpoint_every=600),
+        objective="cross_entropy",
+    )
+    train(tmp_path / "run", BLOCKS, BLOCKS, config, options)
+    model = load(tmp_path / "run" / "model")
+    assert model.facts.output == "denoiser" and config.facts == {}
+    moved = dependence_on_tokens(model, BLOCKS.repeat(20, 1), [0.3])
+    assert moved["own"].mean() > 0.1
+    for t in (0.05, 0.3):
+        law = leave_one_out(model, BLOCKS, LogLinearSchedule().sigma(t)).exp()
+        assert law.gather(-1, BLOCKS[..., None]).mean() > 0.8
+    with pytest.raises(ValueError, match="use t of at least 0.05"):
+        leave_one_out(model, BLOCKS, LogLinearSchedule().sigma(0.049))
+    with pytest.raises(ValueError, match="objective"):
+        train(tmp_path / "run", BLOCKS, BLOCKS, config, replace(options, objective="nelbo"))
+
+
+def test_cross_entropy_is_torchs():
+    z_t, scale = BLOCKS.flip(0), torch.full((3,), 1 / 12, dtype=torch.float64)
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, facts={"output": "denoiser"})
+    model, alpha = UDDM(config).eval(), torch.full((3,), 0.4, dtype=torch.float64)
+    torch.nn.init.normal_(model.head.weight)
+    loss = Objective(model)(z_t, BLOCKS, alpha, -torch.ones(3), scale, None)
+    logits = model.denoise(z_t, -alpha.log())
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), BLOCKS.flatten())
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_a_network_that_is_not_told_the_noise_trains(tmp_path):
+    config = UDDMConfig.named("pico", vocab_size=6, length=4, time_conditioning=False)
+    model = train(tmp_path / "run", BLOCKS, BLOCKS, config, TrainingOptions(**OPTIONS)).model
+    assert torch.equal(model.denoise(BLOCKS, 0.1), model.denoise(BLOCKS, 3.0))
+    assert model.facts.level == "none"
+    with pytest.raises(ValueError, match="time_conditioning"):
+        train(tmp_path / "run", BLOCKS, BLOCKS, CONFIG, TrainingOptions(**OPTIONS))
+
+
+def test_runs_of_earlier_versions_lack_later_choices():
+    """Else a finished run would not be recognized."""
+    known = training.identity(BLOCKS, CONFIG, TrainingOptions())
+    assert "objective" not in known and "time_conditioning" not in known
+    other = training.identity(BLOCKS, CONFIG, TrainingOptions(objective="cross_entropy"))
+    assert other == known | {"objective": "cross_entropy"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Our models and training states (safetensors and JSON only), and the authors' released files."""
+"""Models and training states on disk, and public checkpoints of others; nothing is unpickled."""
 
-from uddm_lib.checkpoints.models import load, load_tokenizer, save
+from uddm_lib.checkpoints.diffusion_gemma import DiffusionGemma
+from uddm_lib.checkpoints.models import load, load_tokenizer, load_uddm, save
 from uddm_lib.checkpoints.released import load_released
 from uddm_lib.checkpoints.states import (
     load_last,
@@ -12,11 +13,13 @@ from uddm_lib.checkpoints.states import (
 )
 
 __all__ = [
+    "DiffusionGemma",
     "load",
     "load_last",
     "load_released",
     "load_state",
     "load_tokenizer",
+    "load_uddm",
     "remove_states",
     "save",
     "save_state",

@@ -20,13 +20,14 @@ import struct
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from uddm_lib.checkpoints._files import some
 
 _DTYPES = {
     "torch.FloatStorage": torch.float32,
@@ -106,13 +107,6 @@ def mapping(node: object) -> dict[str, object]:
     if type(node) is not dict:
         return {}
     return {name: value for name, value in node.items() if isinstance(name, str)}
-
-
-def some(names: Iterable[str]) -> str:
-    """The first few names from a file, for a message: short, without control characters."""
-    names = list(names)
-    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(ascii(name[:90])[1:-1] for name in names[:4]) + more
 
 
 # tensors -------------------------------------------------------------------------

@@ -1,20 +1,24 @@
 """Models on disk: safetensors and JSON only, written atomically, nothing pickled."""
 
+import inspect
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from uddm_lib.checkpoints._files import existing, write_tensors
+from uddm_lib.checkpoints._files import existing, read_weights, some, write_tensors
+from uddm_lib.checkpoints.diffusion_gemma import DiffusionGemma, load_diffusion_gemma
+from uddm_lib.checkpoints.families import load_duo, load_gidd, load_udlm
+from uddm_lib.checkpoints.released import load_released
 from uddm_lib.model import UDDM, UDDMConfig
 
-__all__ = ["load", "load_tokenizer", "recover", "save"]
+__all__ = ["load", "load_tokenizer", "load_uddm", "recover", "save"]
 
 # The page of the model where the folder is uploaded to the Hugging Face hub.
 _CARD = """\
@@ -110,36 +114,94 @@ def recover(folder: Path) -> None:
         os.replace(earlier, folder)
 
 
-def load(folder: str | Path, device: torch.device | str = "cpu") -> UDDM:
-    """Read a model that :func:`save` wrote, in float32 and evaluation mode.
+def load(path: str | Path, device: torch.device | str = "cpu") -> UDDM | DiffusionGemma:
+    """Read a model that :func:`save` wrote, or a public checkpoint of a uniform-state model.
+
+    Public ones are the authors' ``.ckpt`` files (see :func:`~uddm_lib.checkpoints.load_released`)
+    and the folders of UDLM, Duo, GIDD and DiffusionGemma. Nothing but JSON and safetensors is read
+    from a folder, no code in it runs, and the network is not used.
+
+    Args:
+        path: a folder with ``config.json`` and ``model.safetensors``, or a ``.ckpt`` file.
+        device: where the model goes.
+
+    Returns:
+        A denoiser in evaluation mode, in float32 (DiffusionGemma in its own type). Its ``facts``
+        say what it predicts, under which noise, and what it takes for a noise level.
 
     Raises:
-        FileNotFoundError: if the folder or one of its two files is missing.
-        ValueError: if a file is truncated or not a UDDM's; the message names it.
+        FileNotFoundError: if the path or one of its files is missing.
+        ValueError: if a file is damaged, of an unknown family, or contradicts another; the message
+            names it.
     """
-    folder = _whole(Path(folder))
-    config_file, weights = existing(folder, "config.json"), existing(folder, "model.safetensors")
+    return _load(Path(path), device, _FAMILIES)
+
+
+def load_uddm(path: str | Path, device: torch.device | str = "cpu") -> UDDM:
+    """:func:`load` for what must be a network of this package.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load`; also if the network is another.
+    """
+    own = {kind: reader for kind, reader in _FAMILIES.items() if kind != "diffusion_gemma"}
+    return cast(UDDM, _load(Path(path), device, own))
+
+
+def _load(
+    path: Path, device: torch.device | str, families: Mapping[str, Callable[..., Any]]
+) -> UDDM | DiffusionGemma:
+    """What :func:`load` does, for some families."""
+    folder = _whole(path)
+    if folder.is_file():
+        if folder.suffix in (".safetensors", ".json"):
+            raise ValueError(f"{folder} is a part of a checkpoint; give its folder")
+        return load_released(folder, device=device)
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder} does not exist")
+    config_file = existing(folder, "config.json")
     try:
         config = json.loads(config_file.read_text(encoding="utf-8"))
         kind = config.get("model_type")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{config_file} is not a model's configuration: {error}") from None
-    if kind != UDDMConfig.model_type:
+    known = isinstance(kind, str) and kind in families
+    if not known or (kind == "dit" and "p_uniform" not in config):
         raise ValueError(
-            f"{config_file} describes a model of type {kind!r}, not {UDDMConfig.model_type!r}"
+            f"{config_file} describes a model of type {some([repr(kind)])}; allowed are "
+            f"{', '.join(families)} (dit with p_uniform, as GIDD has it)"
         )
-    with torch.random.fork_rng([]):  # the weights it starts with are drawn, and replaced at once
-        model = UDDM(UDDMConfig.from_pretrained(folder))
     try:
-        state = {name: value.float() for name, value in load_file(weights).items()}
-        model.load_state_dict(state)
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(
-            f"{weights} can't be read as the model that {config_file.name} describes: {error}"
-        ) from None
-    model = model.eval()
+        model = families[kind](folder, config)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
     model.to(device)
-    return model
+    return cast("UDDM | DiffusionGemma", model)
+
+
+def _load_own(folder: Path, config: Mapping[str, Any]) -> UDDM:
+    """A model that :func:`save` wrote."""
+    # Its own options alone: transformers has others, some of which name code to be fetched.
+    options = {name: config[name] for name in _OPTIONS if name in config}
+    try:
+        with torch.device("meta"):  # shapes only: no weights are drawn
+            model = UDDM(UDDMConfig(**options))
+        model.load_state_dict(read_weights(folder), assign=True)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"model.safetensors can't be read as the model that config.json describes: {error}"
+        ) from None
+    return model.eval()
+
+
+_OPTIONS = inspect.signature(UDDMConfig.__init__).parameters.keys() - {"self", "kwargs"}
+_FAMILIES: dict[str, Callable[[Path, dict[str, Any]], UDDM | DiffusionGemma]] = {
+    "uddm": _load_own,
+    "udlm": load_udlm,
+    "duo": load_duo,
+    "DUO": load_duo,
+    "dit": load_gidd,
+    "diffusion_gemma": load_diffusion_gemma,
+}
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -150,11 +212,13 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """
     folder = _whole(Path(folder))
     existing(folder, "tokenizer.json")
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    # Not AutoTokenizer, which asks at the terminal whether to run what the folder names.
+    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
 
 
 def _set_aside(folder: Path) -> Path:
     """Where the earlier model is while the new one takes its place."""
+    folder = folder.absolute()
     return folder.with_name(f".{folder.name}-old")
 
 

@@ -6,24 +6,22 @@ from pathlib import Path
 import torch
 
 from uddm_lib._checks import positive_integer
-from uddm_lib.checkpoints._archive import Archive, StoredTensor, Stub, describe, mapping, some
+from uddm_lib.checkpoints._archive import Archive, StoredTensor, Stub, describe, mapping
+from uddm_lib.checkpoints._files import some
+from uddm_lib.checkpoints._network import (
+    Shapes,
+    check_shapes,
+    config_of,
+    empty_network,
+    heads_of_frequencies,
+    matrix,
+    one_number_of_heads,
+)
 from uddm_lib.model import UDDM, UDDMConfig
 
-__all__ = ["load_released", "released_name"]
+__all__ = ["load_released"]
 
 _PREFIX, _BUFFER = "backbone.", "rotary_emb.inv_freq"
-# Parts of names, ours first: within blocks, and around them.
-_WITHIN = {
-    ".qkv.": ".attn_qkv.",
-    ".out.": ".attn_out.",
-    ".modulation.": ".adaLN_modulation.",
-}
-_AROUND = {
-    "vocab_embed.weight": "vocab_embed.embedding",
-    "norm.weight": "output_layer.norm_final.weight",
-    "modulation.": "output_layer.adaLN_modulation.",
-    "head.": "output_layer.linear.",
-}
 
 
 def load_released(
@@ -85,20 +83,13 @@ def _load(
     # A buffer: the model computes it, and the averages leave it out.
     frequencies = tensors.pop(_BUFFER, None)
     hyper_parameters = mapping(checkpoint.get("hyper_parameters"))
-    config = _config(tensors, frequencies, hyper_parameters, n_heads, length)
-    with torch.device("meta"):  # shapes only: no weights are drawn or held
-        model = UDDM(config)
-    names = {released_name(name): name for name in model.state_dict()}
-    if missing := [name for name in names if name not in tensors]:
-        raise ValueError(f"missing weights: {some(missing)}")
-    if unknown := [name for name in tensors if name not in names]:
-        raise ValueError(f"unknown weights: {some(unknown)}")
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    config = _config(shapes, frequencies, hyper_parameters, n_heads, length)
+    model, names = empty_network(config, shapes)
+    mark = ""
     if weights == "ema":
-        tensors = _averages(checkpoint, tensors)
-    for name, ours in names.items():
-        shape, expected = tensors[name].shape, tuple(model.get_parameter(ours).shape)
-        if shape != expected:
-            raise ValueError(f"{tensors[name].name} has the shape {shape}, expected {expected}")
+        tensors, mark = _averages(checkpoint, tensors), " (ema)"
+    check_shapes(model, names, {name: tensors[name].shape for name in names}, mark)
     model.load_state_dict(
         {ours: archive.read(tensors[name], device) for name, ours in names.items()}, assign=True
     )
@@ -140,16 +131,13 @@ def _averages(
 
 
 def _config(
-    tensors: Mapping[str, StoredTensor],
+    shapes: Shapes,
     frequencies: StoredTensor | None,
     hyper_parameters: Mapping[str, object],
     n_heads: int | None,
     length: int | None,
 ) -> UDDMConfig:
     """The shape of the model: widths from the tensors, the rest from the stored configuration."""
-    vocab_size, width = _matrix(tensors, "vocab_embed.embedding")
-    cond_dim, features = _matrix(tensors, "sigma_map.mlp.0.weight")
-    inner, _ = _matrix(tensors, "blocks.0.mlp.0.weight")
     stored = mapping(_content(mapping(_content(hyper_parameters.get("config"))).get("model")))
     stored = {name: _content(node) for name, node in stored.items()}
     if length is None:
@@ -157,49 +145,13 @@ def _config(
     dropout = stored.get("dropout")
     if not isinstance(dropout, (int, float)) or not 0 <= dropout < 1:
         dropout = 0.1
-    return UDDMConfig(
-        vocab_size=vocab_size,
-        length=length,
-        hidden_size=width,
-        cond_dim=cond_dim,
-        n_heads=_heads(width, frequencies, _integer(stored, "n_heads"), n_heads),
-        n_blocks=len({name.split(".")[1] for name in tensors if name.startswith("blocks.")}),
-        mlp_ratio=inner // width,
-        dropout=dropout,
-        frequency_embedding_size=features,
-    )
-
-
-def _heads(
-    width: int, frequencies: StoredTensor | None, configured: int | None, given: int | None
-) -> int:
-    """The number of attention heads, on which all sources must agree."""
-    sources = {"the argument": given, "the configuration": configured}
-    if frequencies is not None:  # one for every pair of features in a head
-        shape = frequencies.shape
-        if len(shape) != 1 or width % (2 * shape[0]):
-            raise ValueError(
-                f"{_BUFFER} has the shape {shape}, which fits no n_heads at width {width}"
-            )
-        sources[_BUFFER] = width // (2 * shape[0])
-    heads = {source: value for source, value in sources.items() if value is not None}
-    if not heads:
-        raise ValueError("the file does not tell the number of attention heads; give n_heads")
-    if len(set(heads.values())) > 1:
-        raise ValueError(
-            ", but ".join(f"n_heads={value} by {source}" for source, value in heads.items())
-        )
-    return next(iter(heads.values()))
-
-
-def _matrix(tensors: Mapping[str, StoredTensor], name: str) -> tuple[int, int]:
-    """The shape of a matrix that the model's widths are read from."""
-    if name not in tensors:
-        raise ValueError(f"missing weights: {name}")
-    shape = tensors[name].shape
-    if len(shape) != 2:
-        raise ValueError(f"{name} has the shape {shape}, expected a matrix")
-    return shape[0], shape[1]
+    sources: dict[str, int | None]
+    sources = {"the argument": n_heads, "the configuration": _integer(stored, "n_heads")}
+    _, width = matrix(shapes, "vocab_embed.embedding")
+    if frequencies is not None:
+        sources[_BUFFER] = heads_of_frequencies(_BUFFER, frequencies.shape, width)
+    heads = one_number_of_heads(sources)
+    return config_of(shapes, heads, length, dropout=dropout, facts={"family": "released"})
 
 
 def _content(node: object) -> object:
@@ -212,10 +164,3 @@ def _integer(stored: Mapping[str, object], name: str) -> int | None:
     """A stored integer; an interpolation of omegaconf is a text such as "${length}"."""
     value = stored.get(name)
     return value if type(value) is int else None
-
-
-def released_name(name: str) -> str:
-    """The name of one of our weights in the released files, without their ``backbone.``."""
-    for ours, released in (_WITHIN if name.startswith("blocks.") else _AROUND).items():
-        name = name.replace(ours, released)
-    return name

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from uddm_lib.data._file_kinds import check_kind, opened, place_of_bad_byte
 
-__all__ = ["Documents", "Part", "files_of"]
+__all__ = ["Documents", "Part", "files_of", "read_texts"]
 
 CHUNK = 2**18  # characters that are read at once, and that a part of a document has at most
 FASTA = (".fasta", ".fa", ".faa", ".fna")  # sequences of proteins or DNA, each with a header
@@ -82,6 +82,22 @@ class Documents:
             characters += len(text)
             alphabet.update(text)
         return Survey(documents, characters, frozenset(alphabet))
+
+
+def read_texts(path: str | Path) -> list[str]:
+    """The documents of a file or a folder, all in memory; see ``docs/your-own-text.md``.
+
+    Raises:
+        ValueError: if a file is none that ``text:`` takes; the message names it.
+    """
+    texts: list[str] = []
+    parts: list[str] = []
+    for part, ends in Documents.of_files(files_of(Path(path))):
+        parts.append(part)
+        if ends:
+            texts.append("".join(parts))
+            parts = []
+    return texts
 
 
 def files_of(path: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from hidden states and never holds a (B, L, V) tensor.
 
 from uddm_lib.diffusion._levels import ReverseWeights, reverse_weights
 from uddm_lib.diffusion.gaussian import gaussian_latent
+from uddm_lib.diffusion.hybrid import HybridNoise
 from uddm_lib.diffusion.loss import fused_loss, fused_nelbo
 from uddm_lib.diffusion.reference import (
     check_share,
@@ -30,6 +31,7 @@ from uddm_lib.diffusion.step import (
 )
 
 __all__ = [
+    "HybridNoise",
     "ReverseWeights",
     "check_share",
     "corrupt",

@@ -28,7 +28,7 @@ __all__ = ["Experiment", "prepare", "prepare_runs", "train_run", "train_runs"]
 VALIDATION_BLOCKS = 512  # test blocks whose NELBO stands in the log of the training
 
 _REQUIRED = ("corpus", "size", "n")
-_MODEL_CHOICES = ("dropout", "adaln_zero")
+_MODEL_CHOICES = ("dropout", "adaln_zero", "time_conditioning")
 _OPTIONS = tuple(field.name for field in fields(TrainingOptions))
 _ALLOWED = (*_REQUIRED, "length", "vocab_size", "tokenizer", "corpus_seed", *_MODEL_CHOICES)
 _NOT_OF_THE_RUN = ("folder", "progress")  # parameters of the notebook: where to write, what to show
@@ -62,8 +62,9 @@ def prepare(parameters: Mapping[str, Any], corpus: Corpus | None = None) -> Expe
     Args:
         parameters: values by name. ``corpus``, ``size`` and ``n`` are required. ``length`` and
             ``vocab_size`` (0: the corpus's own), ``tokenizer`` (empty: none), ``corpus_seed``,
-            ``dropout``, ``adaln_zero`` and the fields of ``TrainingOptions`` have the defaults
-            of :func:`load_corpus`, ``UDDMConfig`` and ``TrainingOptions``. ``log_every`` is a
+            ``dropout``, ``adaln_zero``, ``time_conditioning`` and the fields of
+            ``TrainingOptions`` have the defaults of :func:`load_corpus`, ``UDDMConfig`` and
+            ``TrainingOptions``. ``log_every`` is a
             twentieth of the steps by default, at most 50. ``folder`` and ``progress`` are ignored.
         corpus: the corpus that the parameters name, if it has been loaded.
 

@@ -185,7 +185,7 @@ def _load(
     corpus: Corpus,
     device: torch.device | str | None,
 ) -> TrainedRun:
-    model = checkpoints.load(folder / "model", device or default_device())
+    model = checkpoints.load_uddm(folder / "model", device or default_device())
     if (corpus.vocab_size, corpus.length) != (model.vocab_size, model.length):
         raise ValueError(
             f"{folder / 'model'} has vocab_size={model.vocab_size} and length={model.length}; "

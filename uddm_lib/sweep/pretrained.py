@@ -61,7 +61,8 @@ def make_pretrained(run: Path, folder: Path, role: str) -> None:
         FileNotFoundError, ValueError: if the run is not finished; the message names the file.
     """
     parameters, validation = read_run(run), read_table(run / "validation.csv")
-    model, tokenizer = checkpoints.load(run / "model"), checkpoints.load_tokenizer(run / "model")
+    model = checkpoints.load_uddm(run / "model")
+    tokenizer = checkpoints.load_tokenizer(run / "model")
     origin = validation.attrs["provenance"]
     checkpoints.save(folder / "model", model, tokenizer, torch.float16)
     shutil.copy(run / "run.json", folder / "run.json")

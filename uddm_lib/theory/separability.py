@@ -68,7 +68,7 @@ def maximum_margins(patterns: States, neurons: Iterable[int]) -> Float[Tensor, "
         ImportError: if scikit-learn is not installed.
     """
     try:
-        from sklearn.svm import SVC  # type: ignore[import-untyped]  # it ships no types
+        from sklearn.svm import SVC
     except ImportError as error:
         raise ImportError(
             "maximum_margins needs scikit-learn: pip install 'uddm-companion[theory]'"

@@ -1,6 +1,7 @@
 """The training objective as a module."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -15,8 +16,10 @@ __all__ = ["Objective"]
 class Objective(torch.nn.Module):
     """The loss of a batch as a module: data-parallel wrappers then see a whole forward pass.
 
+    It is the NELBO, or cross-entropy for a network whose output is the denoiser's law.
+
     Args:
-        model: the network.
+        model: the network; its facts name the output.
         compile: compile the network and the loss, if there is a working compiler.
     """
 
@@ -36,8 +39,12 @@ class Objective(torch.nn.Module):
         scale: Float[Tensor, "B"],
         mixture: Mixture | None,
     ) -> Float[Tensor, ""]:
-        """Sum over all tokens of NELBO (nats) times ``scale``; arguments as in a ``Batch``."""
+        """Sum over all tokens of loss (nats) times ``scale``; arguments as in a ``Batch``."""
         hidden, head = self.hidden(z_t, -torch.log(alpha_t).float(), mixture), self.model.head
+        if self.model.facts.output == "denoiser":
+            logits = F.linear(hidden, head.weight, head.bias).float()
+            losses = F.cross_entropy(logits.flatten(0, 1), x.flatten(), reduction="none")
+            return (losses.view(x.shape) * scale[:, None].float()).sum()
         return fused_loss(
             hidden,
             head.weight,

@@ -18,6 +18,7 @@ _LEAST = {
     "micro_batch": 0,
 }
 _CHOICES = {
+    "objective": ("nelbo", "cross_entropy"),
     "optimizer": ("adamw", "muon"),
     "t_sampling": ("uniform", "importance"),
     "curriculum": ("none", "gaussian"),
@@ -36,6 +37,10 @@ class TrainingOptions:
         micro_batch: sequences that a device takes at once, 0: its whole share of the batch. Fewer
             take less memory. Gradients are summed: without dropout the result is the same but for
             rounding.
+        objective: ``nelbo`` (paper, eq. (3)), whose optimum is the leave-one-out conditional; or
+            ``cross_entropy`` of the clean tokens, whose optimum also sees the noisy token itself.
+            The model's facts then say so, and probes convert its output at t >= 0.05. It holds the
+            logits of a ``micro_batch``.
         optimizer: ``adamw`` (paper; betas 0.9, 0.999; eps 1e-8), or ``muon`` (Jordan et al. 2024;
             momentum 0.95; updates as large as AdamW's, Liu et al. 2025) for the matrices inside the
             network, with AdamW for embedding, head and vectors. Neither has weight decay.
@@ -85,6 +90,7 @@ class TrainingOptions:
     log_every: int = 100
     checkpoint_every: int = 1000
     micro_batch: int = 0
+    objective: str = "nelbo"
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():

@@ -1,0 +1,131 @@
+"""The audit of texts on models that ship: one has memorized sixteen blocks, one generalizes."""
+
+import json
+
+import pytest
+
+from helpers.command_line import error_line
+from helpers.paths import ROOT
+from uddm_lib import checkpoints, experiments
+from uddm_lib.__main__ import main
+from uddm_lib.audit import significance
+from uddm_lib.audit import texts as audit
+from uddm_lib.audit.scores import SCORES, text_scores
+
+PRETRAINED = ROOT / "runs" / "pretrained"
+
+
+@pytest.fixture(autouse=True)
+def fewer_permutations(monkeypatch):
+    monkeypatch.setattr(significance, "PERMUTATIONS", 99)
+
+
+@pytest.fixture(scope="module")
+def memorizer():
+    return experiments.load_run(PRETRAINED / "kjv-nano-n000016-s1", "cpu")
+
+
+@pytest.fixture(scope="module")
+def generalizer():
+    return experiments.load_run(PRETRAINED / "kjv-nano-nall-s1", "cpu")
+
+
+def decoded(run, blocks):
+    return [run.tokenizer.decode(block, skip_special_tokens=True) for block in blocks]
+
+
+@pytest.fixture(scope="module")
+def verses(memorizer):
+    return decoded(memorizer, memorizer.train[:16]), decoded(memorizer, memorizer.test[:240])
+
+
+def test_memorized_texts_are_found(memorizer, verses):
+    stored, unseen = verses
+    result = audit.audit_texts(
+        memorizer.model, memorizer.tokenizer, stored[:8] + unseen[:20], unseen[40:], stored[8:]
+    )
+    assert (
+        result.verdict == "memorized"
+        and result.texts["memorized"].tolist() == [True] * 8 + [False] * 20
+    )
+    assert "8 of 28 texts stand out" in result.reasons[-1]
+    found = result.detection.set_index("score")
+    assert found.loc["log_p", "auc"] > 0.99 and set(found.index) == set(SCORES)
+
+
+def test_a_generalizer_has_memorized_none(generalizer, verses):
+    _, unseen = verses
+    trained = decoded(generalizer, generalizer.train[:20])
+    result = audit.audit_texts(
+        generalizer.model, generalizer.tokenizer, trained + unseen[:10], unseen[40:]
+    )
+    assert result.verdict == "nothing found" and result.detection is None
+    assert "one that generalizes treats both alike" in result.reasons[-1]
+
+
+def test_it_abstains(memorizer, verses, monkeypatch):
+    stored, unseen = verses
+    model, tokenizer = memorizer.model, memorizer.tokenizer
+    few = audit.audit_texts(model, tokenizer, stored, unseen[:98])
+    assert few.verdict == "cannot say" and "98 unseen texts" in few.reasons[0]
+    assert not few.texts["memorized"].any()
+    shouted = [text.upper() for text in unseen[:25]]
+    other = audit.audit_texts(model, tokenizer, shouted, unseen[40:])
+    assert other.verdict == "cannot say" and "differ in kind (p = 0.01)" in other.reasons[0]
+    one = audit.audit_texts(model, tokenizer, stored[:1], unseen[40:])
+    assert one.verdict == "memorized" and "too few texts to test" in one.reasons[0]
+
+
+def test_blocks_of_a_text(memorizer):
+    text = " ".join(["And God said"] * 20)
+    blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 16)
+    ids = memorizer.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert [token for b, m in zip(blocks, scored) for token in b[m].tolist()] == ids
+    assert {len(block) for block in blocks[:-1]} == {16} and len(blocks[-1]) <= 16
+    ends = memorizer.tokenizer.bos_token_id, memorizer.tokenizer.eos_token_id
+    assert all((block[0].item(), block[-1].item()) == ends for block in blocks)
+
+
+def test_scores_are_means_over_tokens(memorizer):
+    text = decoded(memorizer, memorizer.train[:1])[0]
+    cut = audit.blocks_of_text(text, memorizer.tokenizer, 16)
+    row = text_scores(memorizer.model, [text], [cut[0]], [cut[1]]).iloc[0]
+    assert row["tokens"] == sum(int(mask.sum()) for mask in cut[1])
+    assert row["log_p"] < 0 and row["entropy"] < 0 and row["loss"] < 0
+    twice = [text, text], [cut[0]] * 2, [cut[1]] * 2
+    table = text_scores(memorizer.model, *twice)
+    assert table["log_p"].tolist() == pytest.approx([row["log_p"]] * 2, rel=1e-5)
+
+
+def test_the_command(tmp_path, memorizer, verses, capsys):
+    stored, unseen = verses
+    for name, texts in {"texts": stored[:3], "unseen": unseen[:100], "members": stored[3:]}.items():
+        (tmp_path / name).write_text("\n".join(text.replace("\n", " ") for text in texts))
+    model = str(PRETRAINED / "kjv-nano-n000016-s1" / "model")
+    files = ["--texts", str(tmp_path / "texts"), "--unseen", str(tmp_path / "unseen")]
+    more = ["--members", str(tmp_path / "members"), "--json", str(tmp_path / "out.json")]
+    assert main(["audit", model, *files, *more]) == 1
+    out = capsys.readouterr().out
+    assert "verdict: memorized" in out and "3 texts, 100 unseen" in out and "min_k" in out
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert [row["memorized"] for row in content["texts"]] == [True] * 3
+    assert content["facts"]["output"] == "leave-one-out" and len(content["unseen"]) == 100
+    generalizer = str(PRETRAINED / "kjv-nano-nall-s1" / "model")
+    assert main(["audit", generalizer, *files]) == 0
+    assert main(["audit", model, "--texts", files[3], "--unseen", files[1]]) == 3
+    assert "3 unseen texts" in capsys.readouterr().out
+
+
+def test_errors(tmp_path, memorizer, capsys):
+    (tmp_path / "one").write_text("And God said\n")
+    (tmp_path / "none").write_text("\n")
+    model = str(PRETRAINED / "kjv-nano-n000016-s1" / "model")
+    for texts, message in {"none": "texts holds no text", "nowhere": "neither a file nor"}.items():
+        line = error_line(
+            capsys, "audit", model, "--texts", tmp_path / texts, "--unseen", tmp_path / "one"
+        )
+        assert message in line
+    small = checkpoints.load(model)
+    small.config.vocab_size = 60
+    with pytest.raises(ValueError, match="the tokenizer has 80 tokens, more than the model's 60"):
+        audit.audit_texts(small, memorizer.tokenizer, ["a"], ["b"])

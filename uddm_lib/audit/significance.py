@@ -1,0 +1,148 @@
+"""From scores to statements: p-values against unseen texts, and whether these can be trusted."""
+
+import re
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+from scipy.sparse import hstack
+from scipy.stats import false_discovery_control, mannwhitneyu
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold, permutation_test_score
+from sklearn.preprocessing import StandardScaler
+
+from uddm_lib.statistics.summary import bootstrap_means
+
+__all__ = ["conformal_p_values", "detection", "discoveries", "set_p_value", "two_sample_p_value"]
+
+FOLDS = 5
+LEAST = 20  # texts of each kind that the two-sample test needs
+MOST = 500  # that it takes
+PERMUTATIONS = 199
+DRAWS = 1000  # of the bootstrap
+
+
+def conformal_p_values(
+    scores: Float[np.ndarray, " k"], unseen: Float[np.ndarray, " m"]
+) -> Float[np.ndarray, " k"]:
+    """p-values of "this text is like the unseen ones": (1 + unseen scores that reach it) / (m + 1).
+
+    They hold for any score and any model, if unseen text and reference are exchangeable.
+    """
+    above = len(unseen) - np.searchsorted(np.sort(unseen), scores, side="left")
+    return (1 + above) / (len(unseen) + 1)
+
+
+def discoveries(p_values: Float[np.ndarray, " k"], level: float) -> Bool[np.ndarray, " k"]:
+    """Texts that stand out, with an expected share of false ones of at most ``level``.
+
+    By Benjamini and Hochberg (1995); conformal p-values of one reference allow it (Bates et al.
+    2023, arXiv 2104.08279).
+    """
+    return np.asarray(false_discovery_control(p_values) <= level)
+
+
+def set_p_value(scores: Float[np.ndarray, " k"], unseen: Float[np.ndarray, " m"]) -> float:
+    """One p-value for all texts together: the rank-sum test of "no larger than the unseen ones"."""
+    return float(mannwhitneyu(scores, unseen, alternative="greater").pvalue)
+
+
+def two_sample_p_value(texts: Sequence[str], unseen: Sequence[str], seed: int = 1) -> float | None:
+    """p-value of "both are texts of one kind", by a classifier that asks no model.
+
+    A logistic regression on pieces of words, shares of kinds of characters, length and
+    compressibility tells the two apart on texts that it was not fitted to. Its AUC is held against
+    those after permutations of the labels, so the p-value is exact and at least 0.005. (Lopez-Paz
+    and Oquab 2017, arXiv 1610.06545.)
+
+    Args:
+        texts, unseen: the first 500 of a random order of each are taken.
+        seed: of the order and the permutations.
+
+    Returns:
+        The p-value; None where there are fewer than 20 texts of a kind.
+    """
+    if min(len(texts), len(unseen)) < LEAST:
+        return None
+    generator = np.random.default_rng(seed)
+    taken = [[part[i] for i in generator.permutation(len(part))[:MOST]] for part in (texts, unseen)]
+    kinds = np.repeat([1, 0], [len(part) for part in taken])
+    both = [text for part in taken for text in part]
+    words = TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True)
+    shares = StandardScaler().fit_transform(_blind_features(both))
+    _, _, p_value = permutation_test_score(
+        LogisticRegression(class_weight="balanced", solver="liblinear"),
+        # The eight standardized shares together weigh about as much as the words' unit vectors.
+        hstack([words.fit_transform(both), shares / shares.shape[1]]).tocsr(),
+        kinds,
+        cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed),
+        scoring="roc_auc",
+        n_permutations=PERMUTATIONS,
+        random_state=seed,
+    )
+    return float(p_value)
+
+
+def _blind_features(texts: Sequence[str]) -> Float[np.ndarray, "k 8"]:
+    kinds = (r"[A-Z]", r"[a-z]", r"\d", r"\s", r"[^\w\s]", r"[^\x00-\x7f]")
+    rows = []
+    for text in texts:
+        length = max(len(text), 1)
+        shares = [len(re.findall(kind, text)) / length for kind in kinds]
+        rows.append([*shares, np.log(length), len(zlib.compress(text.encode(), 9)) / length])
+    return np.array(rows)
+
+
+def detection(
+    members: pd.DataFrame, unseen: pd.DataFrame, scores: Sequence[str], seed: int = 1
+) -> pd.DataFrame:
+    """How well scores tell known members from unseen texts, with 95 % intervals over texts.
+
+    Returns:
+        A table with a row a score: ``auc``, and ``tpr_1`` and ``tpr_5``, the shares of members
+        found at false-positive rates of 1 % and 5 % (NaN where fewer than 1,000 or 200 unseen
+        texts cannot tell), each with ``_low`` and ``_high``.
+    """
+    rows = []
+    for score in scores:
+        a, b = members[score].to_numpy(), unseen[score].to_numpy()
+        row: dict[str, float | str] = {"score": score}
+        for name, value, draws in (
+            ("auc", *_auc(a, b, seed)),
+            *((f"tpr_{rate}", *_tpr(a, b, rate / 100, seed)) for rate in (1, 5)),
+        ):
+            low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _auc(
+    a: Float[np.ndarray, " k"], b: Float[np.ndarray, " m"], seed: int
+) -> tuple[float, Float[np.ndarray, " draws"]]:
+    kinds = np.array([1] * len(a) + [0] * len(b))
+    # The AUC is the mean over members of the share of unseen texts below them, and vice versa.
+    below = (a[:, None] > b).astype(float) + 0.5 * (a[:, None] == b)
+    generator = np.random.default_rng(seed)
+    value = float(roc_auc_score(kinds, np.concatenate([a, b])))
+    over_a = bootstrap_means(below.mean(1)[None], DRAWS, generator)[0]
+    over_b = bootstrap_means(below.mean(0)[None], DRAWS, generator)[0]
+    return value, over_a + over_b - value
+
+
+def _tpr(
+    a: Float[np.ndarray, " k"], b: Float[np.ndarray, " m"], rate: float, seed: int
+) -> tuple[float, Float[np.ndarray, " draws"]]:
+    if len(b) < 10 / rate:
+        return np.nan, np.empty(0)
+    generator = np.random.default_rng(seed)
+
+    def share(members: Float[np.ndarray, " k"], unseen: Float[np.ndarray, " m"]) -> float:
+        return float((members > np.quantile(unseen, 1 - rate, method="higher")).mean())
+
+    draws = [share(generator.choice(a, len(a)), generator.choice(b, len(b))) for _ in range(DRAWS)]
+    return share(a, b), np.array(draws)

@@ -1,0 +1,173 @@
+"""The audit of texts: which of them a model has memorized, with the error it admits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from uddm_lib._checks import integer
+from uddm_lib.audit.scores import SCORES, text_scores
+from uddm_lib.audit.significance import (
+    conformal_p_values,
+    detection,
+    discoveries,
+    set_p_value,
+    two_sample_p_value,
+)
+from uddm_lib.data import vocabulary_size
+from uddm_lib.denoiser import Denoiser
+
+__all__ = ["TextAudit", "audit_texts", "blocks_of_text"]
+
+SCORE = "log_p"  # that the p-values are of; chosen on one seed of the laptop sweep
+LEVEL = 0.1  # expected share of false discoveries
+KIND_LEVEL = 0.01  # of the two-sample test
+SET_LEVEL = 0.01  # of the test of all texts together
+LEAST_UNSEEN = 99  # so that the smallest p-value is at most 0.01
+
+
+@dataclass(frozen=True)
+class TextAudit:
+    """The result of :func:`audit_texts`.
+
+    Attributes:
+        verdict: ``memorized``, ``nothing found``, or ``cannot say``.
+        reasons: in words.
+        texts: a row a text: its scores, ``p_value``, and whether it is ``memorized``.
+        unseen: scores of the reference texts.
+        set_p_value: of all texts together.
+        kind_p_value: of the test that texts and reference are of one kind; None: too few.
+        detection: how well each score finds known members; None where none were given.
+    """
+
+    verdict: str
+    reasons: tuple[str, ...]
+    texts: pd.DataFrame
+    unseen: pd.DataFrame
+    set_p_value: float
+    kind_p_value: float | None
+    detection: pd.DataFrame | None = None
+
+
+def audit_texts(
+    denoiser: Denoiser,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    unseen: Sequence[str],
+    members: Sequence[str] = (),
+    length: int | None = None,
+    t: float | None = None,
+    seed: int = 1,
+) -> TextAudit:
+    """Say which texts a model has memorized, judged against texts that it has not seen.
+
+    The score is the leave-one-out log-probability of a text's tokens. Against the unseen texts it
+    gives each text a p-value; among them the procedure of Benjamini and Hochberg finds those that
+    stand out, 10 % of them falsely at most, on average. It abstains where the two files differ in
+    kind, since a text can then stand out for what it is.
+
+    Args:
+        denoiser: any, of uniform noise.
+        tokenizer: the model's.
+        texts: the ones in question.
+        unseen: texts of the same kind that the model was not trained on.
+        members: texts known to be in its training set, on which the scores are compared.
+        length: tokens of a block, L, at least 3; by default the denoiser's ``length``.
+        t: time of the leave-one-out law; see :func:`text_scores`.
+        seed: of the corruptions.
+
+    Raises:
+        ValueError: if there is no text of a kind, or the tokenizer has tokens that the model lacks.
+    """
+    for name, given in (("texts", texts), ("unseen", unseen)):
+        if not given:
+            raise ValueError(f"{name} holds no text; at least one is needed")
+    if (size := vocabulary_size(tokenizer)) > denoiser.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {size} tokens, more than the model's {denoiser.vocab_size}: it is "
+            "another model's"
+        )
+    length = integer("length", length or getattr(denoiser, "length", None), 3)
+    parts = (list(texts), list(unseen), list(members))
+    blocks = [[blocks_of_text(text, tokenizer, length) for text in part] for part in parts]
+    suspected, reference, known = (
+        text_scores(denoiser, part, [b for b, _ in cut], [m for _, m in cut], t, seed)
+        for part, cut in zip(parts, blocks)
+    )
+    scores, unseen_scores = suspected[SCORE].to_numpy(), reference[SCORE].to_numpy()
+    p_values = conformal_p_values(scores, unseen_scores)
+    found = discoveries(p_values, LEVEL)
+    together = set_p_value(scores, unseen_scores)
+    kind = two_sample_p_value(texts, unseen, seed)
+    verdict, reasons = _verdict(found, together, kind, len(unseen))
+    return TextAudit(
+        verdict,
+        reasons,
+        suspected.assign(p_value=p_values, memorized=found & (verdict != "cannot say")),
+        reference,
+        together,
+        kind,
+        detection(known, reference, list(SCORES), seed) if members else None,
+    )
+
+
+def blocks_of_text(
+    text: str, tokenizer: PreTrainedTokenizerBase, length: int
+) -> tuple[list[Int[Tensor, "_"]], list[Bool[Tensor, "_"]]]:
+    """A text cut into blocks as packing makes them, and which of their positions count.
+
+    A block has BOS and EOS at its ends, where the tokenizer has them. The last one may be shorter
+    than ``length``.
+
+    Raises:
+        ValueError: if the text has no token.
+    """
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not ids:
+        raise ValueError(f"the text {text[:40]!r} has no token")
+    first = [token for token in (tokenizer.bos_token_id,) if token is not None]
+    last = [token for token in (tokenizer.eos_token_id,) if token is not None]
+    step = length - len(first) - len(last)
+    blocks, scored = [], []
+    for start in range(0, len(ids), step):
+        part = ids[start : start + step]
+        blocks.append(torch.tensor([*first, *part, *last]))
+        mask = torch.ones(len(blocks[-1]), dtype=torch.bool)
+        mask[: len(first)] = False
+        mask[len(mask) - len(last) :] = False
+        scored.append(mask)
+    return blocks, scored
+
+
+def _verdict(
+    found: Bool[np.ndarray, " k"], together: float, kind: float | None, count: int
+) -> tuple[str, tuple[str, ...]]:
+    if count < LEAST_UNSEEN:
+        return "cannot say", (
+            f"there are {count} unseen texts; with fewer than {LEAST_UNSEEN} no p-value is below "
+            "0.01",
+        )
+    if kind is not None and kind <= KIND_LEVEL:
+        return "cannot say", (
+            f"texts and unseen texts differ in kind (p = {kind:.1g}): a text may stand out for "
+            "what it is, not for being memorized; give unseen texts of the same source",
+        )
+    reasons = []
+    if kind is None:
+        reasons.append("too few texts to test whether both files are of one kind: it is assumed")
+    if found.any() or together < SET_LEVEL:
+        reasons.append(
+            f"{found.sum()} of {len(found)} texts stand out; of those {LEVEL:.0%} are expected to "
+            f"be false. All together: p = {together:.1g}"
+        )
+        return "memorized", tuple(reasons)
+    reasons.append(
+        f"no text stands out, nor do all together (p = {together:.2g}). That does not show that "
+        "the model was not trained on them: one that generalizes treats both alike"
+    )
+    return "nothing found", tuple(reasons)
