@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from uddm_lib.statistics.claims.evaluation import CLAIMS
+
 __all__ = ["VERDICTS", "counts", "folded", "markdown"]
 
 VERDICTS = ["does not hold", "undecided", "holds", "not tested"]  # the first that is there decides
@@ -39,7 +41,9 @@ def markdown(table: pd.DataFrame) -> str:
     """
     corpora = list(table["corpus"].unique())
     rows = [["claim", "paper", "bound", *corpora], ["---"] * (3 + len(corpora))]
-    for _, of_claim in table.groupby("name", sort=False):
+    names = [claim.name for claim in CLAIMS]
+    order = {name: i for i, name in enumerate(dict.fromkeys([*names, *table["name"]]))}
+    for _, of_claim in table.groupby(table["name"].map(order)):
         first, cells = of_claim.iloc[0], dict.fromkeys(corpora, "")
         bounds: list[str] = []
         for corpus, part in of_claim.groupby("corpus", sort=False):
