@@ -2,7 +2,9 @@
 
 import json
 
+import numpy as np
 import pytest
+from scipy.stats import binom
 
 from helpers.command_line import error_line
 from helpers.paths import ROOT
@@ -60,7 +62,7 @@ def test_a_generalizer_has_memorized_none(generalizer, verses):
         generalizer.model, generalizer.tokenizer, trained + unseen[:10], unseen[40:]
     )
     assert result.verdict == "nothing found" and result.detection is None
-    assert "one that generalizes treats both alike" in result.reasons[-1]
+    assert "one that generalizes treats both alike" in " ".join(result.reasons)
 
 
 def test_it_abstains(memorizer, verses, monkeypatch):
@@ -74,6 +76,52 @@ def test_it_abstains(memorizer, verses, monkeypatch):
     assert other.verdict == "cannot say" and "differ in kind (p = 0.01)" in other.reasons[0]
     one = audit.audit_texts(model, tokenizer, stored[:1], unseen[40:])
     assert one.verdict == "memorized" and "too few texts to test" in one.reasons[0]
+
+
+def test_few_unseen_texts_cannot_find_few_memorized_ones(generalizer, verses):
+    _, unseen = verses
+    result = audit.audit_texts(
+        generalizer.model, generalizer.tokenizer, unseen[:120], unseen[120:230], level=0.1
+    )
+    assert result.verdict == "nothing found"
+    assert (
+        "110 unseen texts fewer than 11 memorized ones can't be found among 120"
+        in (result.reasons[-1])
+    )
+
+
+def test_no_text_is_both_suspected_and_unseen(memorizer, verses):
+    _, unseen = verses
+    with pytest.raises(ValueError, match="1 of the unseen texts are among the others"):
+        audit.audit_texts(memorizer.model, memorizer.tokenizer, unseen[:1], unseen)
+    with pytest.raises(ValueError, match=r"level=1 is outside \(0, 1\)"):
+        audit.audit_texts(memorizer.model, memorizer.tokenizer, ["a"], ["b"], level=1)
+
+
+def verdict(found, together=0.5, blind=0.5, kind=0.5, count=1000):
+    return audit._verdict(np.array(found), together, blind, kind, count, 0.1)
+
+
+def test_verdicts():
+    none = [False] * 20
+    assert verdict(none)[0] == "nothing found"
+    assert verdict([True, *none])[0] == "memorized"
+    name, reasons = verdict(none, together=1e-5, blind=1e-3)
+    assert name == "known as a set" and "more compressible" in reasons[1]
+    assert verdict(none, count=98)[0] == verdict(none, kind=0.01)[0] == "cannot say"
+
+
+def test_verdicts_on_unseen_texts_are_rarely_wrong():
+    """If nothing is memorized, any find is false: in at most a tenth of the audits, here."""
+    draws = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(400):
+        scores, reference = draws.normal(size=30), draws.normal(size=300)
+        found = significance.discoveries(
+            significance.conformal_p_values(scores, reference), level=0.1
+        )
+        wrong += verdict(found, significance.set_p_value(scores, reference))[0] != "nothing found"
+    assert wrong <= binom.ppf(0.999, 400, 0.11)
 
 
 def test_blocks_of_a_text(memorizer):
@@ -95,6 +143,7 @@ def test_scores_are_means_over_tokens(memorizer):
     twice = [text, text], [cut[0]] * 2, [cut[1]] * 2
     table = text_scores(memorizer.model, *twice)
     assert table["log_p"].tolist() == pytest.approx([row["log_p"]] * 2, rel=1e-5)
+    assert abs(table["loss"][0] - table["loss"][1]) < 0.5 * abs(row["loss"])  # the same times
 
 
 def test_the_command(tmp_path, memorizer, verses, capsys):
@@ -104,7 +153,7 @@ def test_the_command(tmp_path, memorizer, verses, capsys):
     model = str(PRETRAINED / "kjv-nano-n000016-s1" / "model")
     files = ["--texts", str(tmp_path / "texts"), "--unseen", str(tmp_path / "unseen")]
     more = ["--members", str(tmp_path / "members"), "--json", str(tmp_path / "out.json")]
-    assert main(["audit", model, *files, *more]) == 1
+    assert main(["audit", model, *files, *more]) == 4
     out = capsys.readouterr().out
     assert "verdict: memorized" in out and "3 texts, 100 unseen" in out and "min_k" in out
     content = json.loads((tmp_path / "out.json").read_text())
@@ -126,6 +175,6 @@ def test_errors(tmp_path, memorizer, capsys):
         )
         assert message in line
     small = checkpoints.load(model)
-    small.config.vocab_size = 60
+    small.config.vocab_size = 60  # its tokenizer has more
     with pytest.raises(ValueError, match="the tokenizer has 80 tokens, more than the model's 60"):
         audit.audit_texts(small, memorizer.tokenizer, ["a"], ["b"])

@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from uddm_lib.denoiser import Denoiser, leave_one_out
+from uddm_lib.denoiser import Denoiser, leave_one_out, nelbo
 from uddm_lib.diffusion import corrupt
 from uddm_lib.facts import facts_of
-from uddm_lib.probes import validation_nelbo
 from uddm_lib.sampling import T_END
 from uddm_lib.schedule import LogLinearSchedule
 
@@ -21,11 +20,11 @@ __all__ = ["SCORES", "text_scores"]
 ENTRIES = 2**22  # log-probabilities held at once, 32 MiB
 LOWEST = 0.2  # share of the tokens that Min-K%++ averages
 T_DENOISER = 0.1  # where a denoiser's output is converted: at T_END it shows the token itself
-DRAWS = 8  # corruptions of a block, for scores that need some
+DRAWS = 16  # corruptions of a block, for scores that need some
 
 SCORES = {
     "log_p": "leave-one-out log-probability of the tokens, their mean",
-    "min_k": "Min-K%++: the least likely fifth of the tokens, in standard deviations",
+    "min_k": "Min-K%++ of that: the least likely fifth of the tokens, in standard deviations",
     "entropy": "minus the conditional entropy",
     "loss": "minus the NELBO",
     "zlib": "minus the NELBO of the text over its length when compressed",
@@ -79,7 +78,7 @@ def _token_values(
     """Log-probability, standardized log-probability, minus entropy, minus NELBO of every token."""
     schedule = LogLinearSchedule()
     sums = torch.zeros(3, *x.shape, dtype=torch.float64)
-    draws = 1 if t == T_END else DRAWS
+    draws = 1 if t == T_END else DRAWS // 2
     for _ in range(draws):
         z_t = corrupt(x, schedule.alpha(t), denoiser.vocab_size, generator)
         log_p = leave_one_out(denoiser, z_t, schedule.sigma(t))
@@ -88,8 +87,14 @@ def _token_values(
         mean = (p * finite).sum(-1)
         spread = ((p * finite.square()).sum(-1) - mean.square()).clamp(min=1e-4).sqrt()
         sums += torch.stack([own, (own - mean) / spread, mean])
-    nelbo = validation_nelbo(denoiser, x, draws=DRAWS, seed=1)
-    return torch.cat([sums / draws, -nelbo[:, None].expand(x.shape)[None]])
+    bound = torch.zeros(x.shape, dtype=torch.float64)
+    first = max(1e-3, facts_of(denoiser).least_t)
+    for draw in range(DRAWS):  # the same times for every text
+        time = first + (1 - first) * (draw + 0.5) / DRAWS
+        alpha, sigma = schedule.alpha(time), schedule.sigma(time)
+        z_t = corrupt(x, alpha, denoiser.vocab_size, generator)
+        bound += nelbo(denoiser, z_t, sigma, x, alpha, schedule.dalpha(time)).double()
+    return torch.cat([sums / draws, -bound[None] / DRAWS])
 
 
 def _of_text(text: str, values: Float[Tensor, "4 n"]) -> dict[str, float]:

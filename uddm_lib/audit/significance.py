@@ -115,7 +115,8 @@ def detection(
             ("auc", *_auc(a, b, seed)),
             *((f"tpr_{rate}", *_tpr(a, b, rate / 100, seed)) for rate in (1, 5)),
         ):
-            low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (np.nan, np.nan)
+            ends = np.quantile(draws, [0.025, 0.975]) if len(draws) else np.full(2, np.nan)
+            low, high = np.clip(ends, 0, 1)
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
         rows.append(row)
     return pd.DataFrame(rows)

@@ -1,5 +1,6 @@
 """The audit of texts: which of them a model has memorized, with the error it admits."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,10 +23,9 @@ from uddm_lib.audit.significance import (
 from uddm_lib.data import vocabulary_size
 from uddm_lib.denoiser import Denoiser
 
-__all__ = ["TextAudit", "audit_texts", "blocks_of_text"]
+__all__ = ["TextAudit", "audit_texts", "blocks_of_text", "scores_of"]
 
 SCORE = "log_p"  # that the p-values are of; chosen on one seed of the laptop sweep
-LEVEL = 0.1  # expected share of false discoveries
 KIND_LEVEL = 0.01  # of the two-sample test
 SET_LEVEL = 0.01  # of the test of all texts together
 LEAST_UNSEEN = 99  # so that the smallest p-value is at most 0.01
@@ -36,11 +36,12 @@ class TextAudit:
     """The result of :func:`audit_texts`.
 
     Attributes:
-        verdict: ``memorized``, ``nothing found``, or ``cannot say``.
+        verdict: ``memorized``, ``known as a set``, ``nothing found``, or ``cannot say``.
         reasons: in words.
         texts: a row a text: its scores, ``p_value``, and whether it is ``memorized``.
         unseen: scores of the reference texts.
         set_p_value: of all texts together.
+        blind_p_value: the same of the score that asks no model.
         kind_p_value: of the test that texts and reference are of one kind; None: too few.
         detection: how well each score finds known members; None where none were given.
     """
@@ -50,6 +51,7 @@ class TextAudit:
     texts: pd.DataFrame
     unseen: pd.DataFrame
     set_p_value: float
+    blind_p_value: float
     kind_p_value: float | None
     detection: pd.DataFrame | None = None
 
@@ -62,14 +64,15 @@ def audit_texts(
     members: Sequence[str] = (),
     length: int | None = None,
     t: float | None = None,
+    level: float = 0.1,
     seed: int = 1,
 ) -> TextAudit:
     """Say which texts a model has memorized, judged against texts that it has not seen.
 
     The score is the leave-one-out log-probability of a text's tokens. Against the unseen texts it
     gives each text a p-value; among them the procedure of Benjamini and Hochberg finds those that
-    stand out, 10 % of them falsely at most, on average. It abstains where the two files differ in
-    kind, since a text can then stand out for what it is.
+    stand out. It abstains where the two files differ in kind, since a text can then stand out for
+    what it is. All this is of texts that are drawn independently from one source.
 
     Args:
         denoiser: any, of uniform noise.
@@ -79,41 +82,72 @@ def audit_texts(
         members: texts known to be in its training set, on which the scores are compared.
         length: tokens of a block, L, at least 3; by default the denoiser's ``length``.
         t: time of the leave-one-out law; see :func:`text_scores`.
-        seed: of the corruptions.
+        level: share of the texts found that may be false, on average over audits, in (0, 1).
+        seed: of the corruptions and of the test of kind.
 
     Raises:
-        ValueError: if there is no text of a kind, or the tokenizer has tokens that the model lacks.
+        ValueError: if there is no text of a kind, a text is in both files, ``level`` is out of
+            range, or the tokenizer has tokens that the model lacks.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r} is outside (0, 1)")
     for name, given in (("texts", texts), ("unseen", unseen)):
         if not given:
             raise ValueError(f"{name} holds no text; at least one is needed")
-    if (size := vocabulary_size(tokenizer)) > denoiser.vocab_size:
+    if both := {*texts, *members} & set(unseen):
         raise ValueError(
-            f"the tokenizer has {size} tokens, more than the model's {denoiser.vocab_size}: it is "
-            "another model's"
+            f"{len(both)} of the unseen texts are among the others, such as {min(both)[:40]!r}"
         )
-    length = integer("length", length or getattr(denoiser, "length", None), 3)
-    parts = (list(texts), list(unseen), list(members))
-    blocks = [[blocks_of_text(text, tokenizer, length) for text in part] for part in parts]
+    everything = scores_of(denoiser, tokenizer, [*texts, *unseen, *members], length, t, seed)
     suspected, reference, known = (
-        text_scores(denoiser, part, [b for b, _ in cut], [m for _, m in cut], t, seed)
-        for part, cut in zip(parts, blocks)
+        everything.iloc[start : start + len(part)].reset_index(drop=True)
+        for start, part in (
+            (0, texts),
+            (len(texts), unseen),
+            (len(texts) + len(unseen), members),
+        )
     )
     scores, unseen_scores = suspected[SCORE].to_numpy(), reference[SCORE].to_numpy()
     p_values = conformal_p_values(scores, unseen_scores)
-    found = discoveries(p_values, LEVEL)
+    found = discoveries(p_values, level)
     together = set_p_value(scores, unseen_scores)
+    blind = set_p_value(suspected["blind"].to_numpy(), reference["blind"].to_numpy())
     kind = two_sample_p_value(texts, unseen, seed)
-    verdict, reasons = _verdict(found, together, kind, len(unseen))
+    verdict, reasons = _verdict(found, together, blind, kind, len(unseen), level)
     return TextAudit(
         verdict,
         reasons,
         suspected.assign(p_value=p_values, memorized=found & (verdict != "cannot say")),
         reference,
         together,
+        blind,
         kind,
         detection(known, reference, list(SCORES), seed) if members else None,
     )
+
+
+def scores_of(
+    denoiser: Denoiser,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    length: int | None = None,
+    t: float | None = None,
+    seed: int = 1,
+) -> pd.DataFrame:
+    """:func:`~uddm_lib.audit.scores.text_scores` of texts, cut into blocks.
+
+    Raises:
+        ValueError: if the tokenizer has tokens that the model lacks, or a text has no token.
+    """
+    if (size := vocabulary_size(tokenizer)) > denoiser.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {size} tokens, more than the model's {denoiser.vocab_size}: it is "
+            "another model's"
+        )
+    length = integer("length", length or getattr(denoiser, "length", None), 3)
+    cut = [blocks_of_text(text, tokenizer, length) for text in texts]
+    blocks, scored = [part for part, _ in cut], [part for _, part in cut]
+    return text_scores(denoiser, texts, blocks, scored, t, seed)
 
 
 def blocks_of_text(
@@ -145,11 +179,16 @@ def blocks_of_text(
 
 
 def _verdict(
-    found: Bool[np.ndarray, " k"], together: float, kind: float | None, count: int
+    found: Bool[np.ndarray, " k"],
+    together: float,
+    blind: float,
+    kind: float | None,
+    count: int,
+    level: float,
 ) -> tuple[str, tuple[str, ...]]:
     if count < LEAST_UNSEEN:
         return "cannot say", (
-            f"there are {count} unseen texts; with fewer than {LEAST_UNSEEN} no p-value is below "
+            f"there are {count} unseen texts; with fewer than {LEAST_UNSEEN} no p-value reaches "
             "0.01",
         )
     if kind is not None and kind <= KIND_LEVEL:
@@ -157,17 +196,34 @@ def _verdict(
             f"texts and unseen texts differ in kind (p = {kind:.1g}): a text may stand out for "
             "what it is, not for being memorized; give unseen texts of the same source",
         )
-    reasons = []
-    if kind is None:
-        reasons.append("too few texts to test whether both files are of one kind: it is assumed")
-    if found.any() or together < SET_LEVEL:
+    reasons = ["too few texts to test whether both files are of one kind: it is assumed"]
+    if kind is not None:
+        reasons = [f"no difference in kind was found (p = {kind:.2g})"]
+    if blind < SET_LEVEL:
         reasons.append(
-            f"{found.sum()} of {len(found)} texts stand out; of those {LEVEL:.0%} are expected to "
-            f"be false. All together: p = {together:.1g}"
+            f"yet the texts are more compressible than the unseen ones (p = {blind:.1g}), which a "
+            "model may know without having seen them"
+        )
+    if found.any():
+        reasons.append(
+            f"{found.sum()} of {len(found)} texts stand out; at most {level:.0%} of such finds are "
+            f"false, on average over audits. All texts together: p = {together:.1g}"
         )
         return "memorized", tuple(reasons)
+    if together < SET_LEVEL:
+        reasons.append(
+            f"no single text stands out, but all together have higher scores than the unseen ones "
+            f"(p = {together:.1g})"
+        )
+        return "known as a set", tuple(reasons)
     reasons.append(
         f"no text stands out, nor do all together (p = {together:.2g}). That does not show that "
         "the model was not trained on them: one that generalizes treats both alike"
     )
+    # Benjamini and Hochberg need j of k p-values at most level j / k, and none is below 1/(m + 1).
+    if (needed := math.ceil(len(found) / (level * (count + 1)))) > 1:
+        reasons.append(
+            f"with {count} unseen texts fewer than {needed} memorized ones can't be found among "
+            f"{len(found)}"
+        )
     return "nothing found", tuple(reasons)
