@@ -89,23 +89,12 @@ def audit_texts(
         ValueError: if there is no text of a kind, a text is in both files, ``level`` is out of
             range, or the tokenizer has tokens that the model lacks.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r} is outside (0, 1)")
-    for name, given in (("texts", texts), ("unseen", unseen)):
-        if not given:
-            raise ValueError(f"{name} holds no text; at least one is needed")
-    if both := {*texts, *members} & set(unseen):
-        raise ValueError(
-            f"{len(both)} of the unseen texts are among the others, such as {min(both)[:40]!r}"
-        )
+    _check(texts, unseen, members, level)
+    # Scored at once: the noise of a text does not depend on the file that it is in.
     everything = scores_of(denoiser, tokenizer, [*texts, *unseen, *members], length, t, seed)
+    of_file = np.repeat([0, 1, 2], [len(texts), len(unseen), len(members)])
     suspected, reference, known = (
-        everything.iloc[start : start + len(part)].reset_index(drop=True)
-        for start, part in (
-            (0, texts),
-            (len(texts), unseen),
-            (len(texts) + len(unseen), members),
-        )
+        everything[of_file == file].reset_index(drop=True) for file in range(3)
     )
     scores, unseen_scores = suspected[SCORE].to_numpy(), reference[SCORE].to_numpy()
     p_values = conformal_p_values(scores, unseen_scores)
@@ -124,6 +113,20 @@ def audit_texts(
         kind,
         detection(known, reference, list(SCORES), seed) if members else None,
     )
+
+
+def _check(
+    texts: Sequence[str], unseen: Sequence[str], members: Sequence[str], level: float
+) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level={level!r} is outside (0, 1)")
+    for name, given in (("texts", texts), ("unseen", unseen)):
+        if not given:
+            raise ValueError(f"{name} holds no text; at least one is needed")
+    if both := {*texts, *members} & set(unseen):
+        raise ValueError(
+            f"{len(both)} of the unseen texts are among the others, such as {min(both)[:40]!r}"
+        )
 
 
 def scores_of(

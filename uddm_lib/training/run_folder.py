@@ -54,8 +54,8 @@ _SHAPE = (
 _OF_THE_MACHINE = ("compile", "checkpoint_every", "micro_batch")
 # Choices that earlier versions lack in run.json: they are there where they are not the default.
 _LATER = {"objective": "nelbo", "time_conditioning": True}
-# What the objectives train. Below t = 0.05 a converted denoiser of three sequences that it knows by
-# heart gives the right token at most 0.9; the NELBO's network gives it 1.0.
+# What the objectives train. A denoiser of three sequences that it knows by heart, converted, gives
+# the right token 0.98 at t = 0.05, 0.93 at 0.01, 0.61 at 0.001; the NELBO's network 0.999 or more.
 _FACTS: dict[str, dict[str, Any]] = {
     "nelbo": {},
     "cross_entropy": {"output": "denoiser", "least_t": 0.05},
