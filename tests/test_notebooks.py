@@ -24,13 +24,14 @@ def source(cell):
     return "".join(cell["source"])
 
 
-def test_there_are_five():
+def test_there_are_six():
     assert [path.stem for path in NOTEBOOKS] == [
         "01_theory",
         "02_training",
         "03_recovery",
         "04_entropy",
         "05_scaling",
+        "06_audit",
     ]
 
 

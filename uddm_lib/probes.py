@@ -23,6 +23,7 @@ from uddm_lib.schedule import LogLinearSchedule
 __all__ = [
     "conditional_entropy",
     "reverse_profile",
+    "token_nelbo",
     "token_outcomes",
     "token_recovery",
     "validation_nelbo",
@@ -243,17 +244,34 @@ def validation_nelbo(
 ) -> Float[Tensor, " B"]:
     """Negative evidence lower bound of clean tokens (paper eq. (3)), nats per scored token.
 
-    Each sequence gets ``draws`` times, stratified over [t_min, 1] across all sequences, and one
-    corruption at each. The perplexity that the paper's code reports is the exponential of the mean.
-    By default ``t_min`` is 1e-3, or the ``least_t`` of a trained denoiser, whose share of earlier
-    times is then missing.
+    The perplexity that the paper's code reports is the exponential of the mean. For the times see
+    :func:`token_nelbo`.
 
     Returns:
         One estimate a sequence; their mean estimates the data's NELBO.
     """
+    scored = scored_positions(x, scored)
+    values = token_nelbo(denoiser, x, draws, seed, batch_size, t_min, schedule)
+    return values[:, scored].mean(1)
+
+
+def token_nelbo(
+    denoiser: Denoiser,
+    x: Int[Tensor, "B L"],
+    draws: int = 1,
+    seed: int = 1,
+    batch_size: int = 256,
+    t_min: float | None = None,
+    schedule: LogLinearSchedule | None = None,
+) -> Float[Tensor, "B L"]:
+    """What each clean token contributes to the negative evidence lower bound, in nats.
+
+    Each sequence gets ``draws`` times, stratified over [t_min, 1] across all sequences, and one
+    corruption at each. By default ``t_min`` is 1e-3, or the ``least_t`` of a trained denoiser,
+    whose share of earlier times is then missing.
+    """
     schedule = schedule or LogLinearSchedule()
     generator = torch.Generator(x.device).manual_seed(seed)
-    scored = scored_positions(x, scored)
     t_min = max(1e-3, facts_of(denoiser).least_t) if t_min is None else t_min
     n = len(x) * draws
     stratum = torch.randperm(n, generator=generator, device=x.device)
@@ -263,6 +281,5 @@ def validation_nelbo(
     for batch, t in zip(x.repeat(draws, 1).split(batch_size), times.split(batch_size)):
         alpha = schedule.alpha(t)
         z_t = corrupt(batch, alpha, denoiser.vocab_size, generator)
-        bound = nelbo(denoiser, z_t, schedule.sigma(t), batch, alpha, schedule.dalpha(t))
-        values.append(bound[:, scored].mean(1))
-    return torch.cat(values).view(draws, len(x)).mean(0)
+        values.append(nelbo(denoiser, z_t, schedule.sigma(t), batch, alpha, schedule.dalpha(t)))
+    return torch.cat(values).view(draws, *x.shape).mean(0)

@@ -1,29 +1,42 @@
-"""The command ``audit``: which texts a model has memorized."""
+"""The command ``audit``: which regime a model is in, or which texts it has memorized."""
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from uddm_lib.audit.texts import TextAudit
-    from uddm_lib.facts import Facts
+    from uddm_lib.checkpoints import DiffusionGemma
+    from uddm_lib.model import UDDM
 
 _DESCRIPTION = """\
-Say which texts a uniform-state diffusion model has memorized. They are judged against texts that
-it has not seen: give both, of one kind, one document a line (or JSON Lines, Parquet, and what else
-the corpus text: takes).
+Say of a uniform-state diffusion model either which regime it is in (it memorizes its training
+sequences, it generalizes, or it is in transition), from what it generates; or, with --texts, which
+of these texts it has memorized. They are judged against texts that it has not seen: give both, of
+one kind, one document a line (or JSON Lines, Parquet, and what else the corpus text: takes).
 """
 _EXAMPLE = """\
-example:
+examples:
+  python -m uddm_lib audit models/mine
   python -m uddm_lib audit models/mine --texts suspected.txt --unseen held-out.txt
 
-exit status: 0 nothing found, 3 cannot say, 4 memorized, 5 known as a set; 2 is an error
+exit status of a regime: 0 generalizing, 3 cannot say, 4 memorizing, 6 in transition;
+of texts: 0 nothing found, 3 cannot say, 4 memorized, 5 known as a set; 2 is an error
 """
-# Not 1, which Python gives for an error that nobody caught.
-STATUS = {"nothing found": 0, "cannot say": 3, "memorized": 4, "known as a set": 5}
+STATUS = {  # not 1, which Python gives for an error that nobody caught
+    "generalizing": 0,
+    "nothing found": 0,
+    "cannot say": 3,
+    "memorizing": 4,
+    "memorized": 4,
+    "known as a set": 5,
+    "in transition": 6,
+}
 SHOWN = 10  # texts in the summary
 
 
@@ -31,7 +44,7 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Add the command's parser to those of the command line."""
     parser = commands.add_parser(
         "audit",
-        help="say which texts a model has memorized",
+        help="say which regime a model is in, or which texts it has memorized",
         description=_DESCRIPTION,
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -39,10 +52,8 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a folder or .ckpt file; see docs/other-models.md"
     )
-    parser.add_argument("--texts", required=True, metavar="FILE", help="the texts in question")
-    parser.add_argument(
-        "--unseen", required=True, metavar="FILE", help="texts of their kind, not trained on"
-    )
+    parser.add_argument("--texts", metavar="FILE", help="the texts in question")
+    parser.add_argument("--unseen", metavar="FILE", help="texts that were not trained on")
     parser.add_argument(
         "--members", metavar="FILE", help="texts known to be trained on: compares the scores"
     )
@@ -57,7 +68,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         default=0.1,
         help="share of the texts found that may be false, on average over audits; default 0.1",
     )
+    parser.add_argument(
+        "--minutes", type=float, help="time for the regime: fewer sequences, less confidence"
+    )
+    parser.add_argument("--length", type=int, help="tokens a sequence; default: the model's")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers here")
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page for a browser here")
     parser.add_argument("--seed", type=int, default=1, help="of all that is random; default 1")
     parser.set_defaults(run=run)
 
@@ -70,49 +86,131 @@ def run(options: argparse.Namespace) -> int:
     """
     from uddm_lib import checkpoints, data  # late: --help should not wait for torch
 
+    _check(options)
     try:
-        from uddm_lib.audit.texts import audit_texts
+        import sklearn  # noqa: F401
     except ModuleNotFoundError as error:
         raise ValueError(
             f"audit needs the package {error.name}: pip install 'uddm-companion[audit]'"
         ) from None
-
-    texts, unseen = data.read_texts(options.texts), data.read_texts(options.unseen)
-    members = data.read_texts(options.members) if options.members else []
+    given = {
+        name: data.read_texts(file) if (file := getattr(options, name)) else []
+        for name in ("texts", "unseen", "members")
+    }
     model = checkpoints.load(options.checkpoint)
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: PreTrainedTokenizerBase | None = None
     if options.tokenizer:
         tokenizer = data.load_tokenizer(options.tokenizer)
-    else:
+    elif options.unseen or (Path(options.checkpoint) / "tokenizer.json").exists():
         tokenizer = checkpoints.load_tokenizer(options.checkpoint)
-    audit = audit_texts(
-        model, tokenizer, texts, unseen, members, level=options.level, seed=options.seed
-    )
-    _print_summary(options.checkpoint, model.facts, audit, texts, len(unseen))
+    else:
+        print("no tokenizer: every token counts, also special ones")
+    print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
+    audit = _of_texts if options.texts else _regime
+    content, page, verdict = audit(options, model, tokenizer, given)
     if options.json:
-        table = audit.detection
-        content = {
+        known = {
             "checkpoint": str(options.checkpoint),
             "facts": vars(model.facts),
-            "level": options.level,
             "seed": options.seed,
-            "verdict": audit.verdict,
-            "reasons": audit.reasons,
-            "set_p_value": audit.set_p_value,
-            "blind_p_value": audit.blind_p_value,
-            "kind_p_value": audit.kind_p_value,
-            "texts": audit.texts.assign(text=texts).to_dict("records"),
-            "unseen": audit.unseen.to_dict("records"),
-            "detection": None if table is None else json.loads(table.to_json(orient="records")),
+            "verdict": verdict,
         }
-        options.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return STATUS[audit.verdict]
+        text = json.dumps(known | content, indent=1) + "\n"
+        options.json.write_text(text, encoding="utf-8")
+    if options.html:
+        options.html.write_text(page, encoding="utf-8")
+    return STATUS[verdict]
 
 
-def _print_summary(
-    checkpoint: str, facts: "Facts", audit: "TextAudit", texts: list[str], unseen: int
-) -> None:
-    print(f"{checkpoint}: {facts.family}, output {facts.output}")
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that don't belong together, before anything is computed."""
+    if options.texts and not options.unseen:
+        raise ValueError("--texts needs --unseen: texts of their kind that were not trained on")
+    if options.members and not options.texts:
+        raise ValueError("--members belongs to --texts; which regime a model is in needs neither")
+    if options.minutes is not None and options.texts:
+        raise ValueError("--minutes belongs to the audit of a regime; leave out --texts")
+
+
+Found = tuple[dict[str, Any], str, str]  # numbers for JSON, the page, the verdict
+
+
+def _regime(
+    options: argparse.Namespace,
+    model: "UDDM | DiffusionGemma",
+    tokenizer: "PreTrainedTokenizerBase | None",
+    given: Mapping[str, Sequence[str]],
+) -> Found:
+    from uddm_lib.audit import audit_page, regime
+
+    length = options.length or model.length
+    special: tuple[int, ...] = ()
+    unseen, count = None, 512
+    if tokenizer is not None:
+        special = regime.special_tokens(tokenizer)
+        if options.unseen:
+            unseen = regime.packed(given["unseen"], tokenizer, length)
+    if options.minutes is not None:
+        count, minutes = regime.setting_for(model, length, options.minutes)
+        print(f"{count} sequences, about {minutes:.2g} minutes")
+    audit = regime.audit_regime(
+        model, count, length, special, unseen, options.seed, sys.stderr.isatty()
+    )
+    print(f"verdict: {audit.verdict}")
+    for name, probability in audit.probabilities.items():
+        print(f"  {name}: probability {probability:.2f}")
+    for reason in audit.reasons:
+        print(f"  {reason}")
+    birthday = vars(audit.measures.birthday)
+    content = {
+        "count": count,
+        "length": length,
+        "probabilities": audit.probabilities,
+        "measures": {**vars(audit.measures), "birthday": birthday, **audit.features},
+        "reasons": audit.reasons,
+    }
+    name = Path(options.checkpoint).name
+    return content, audit_page.regime_page(name, vars(model.facts), audit, tokenizer), audit.verdict
+
+
+def _of_texts(
+    options: argparse.Namespace,
+    model: "UDDM | DiffusionGemma",
+    tokenizer: "PreTrainedTokenizerBase | None",
+    given: Mapping[str, Sequence[str]],
+) -> Found:
+    from uddm_lib.audit import audit_page
+    from uddm_lib.audit.texts import audit_texts
+
+    assert tokenizer is not None, "texts are given with unseen texts, which need one"
+    texts = list(given["texts"])
+    audit = audit_texts(
+        model,
+        tokenizer,
+        texts,
+        given["unseen"],
+        given["members"],
+        length=options.length,
+        level=options.level,
+        seed=options.seed,
+    )
+    _print_texts(audit, texts, len(given["unseen"]))
+    table = audit.detection
+    content = {
+        "level": options.level,
+        "reasons": audit.reasons,
+        "set_p_value": audit.set_p_value,
+        "blind_p_value": audit.blind_p_value,
+        "kind_p_value": audit.kind_p_value,
+        "texts": audit.texts.assign(text=texts).to_dict("records"),
+        "unseen": audit.unseen.to_dict("records"),
+        "detection": None if table is None else json.loads(table.to_json(orient="records")),
+    }
+    name = Path(options.checkpoint).name
+    return content, audit_page.texts_page(name, vars(model.facts), audit, texts), audit.verdict
+
+
+def _print_texts(audit: "TextAudit", texts: Sequence[str], unseen: int) -> None:
     print(f"{len(texts)} texts, {unseen} unseen")
     print(f"verdict: {audit.verdict}")
     for reason in audit.reasons:

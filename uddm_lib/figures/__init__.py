@@ -13,6 +13,7 @@ the memorizer of its training set, and the generalizer, which knows the source (
 """
 
 from uddm_lib.figures._plotting import STYLE, save
+from uddm_lib.figures.audit_figures import regime_measures, score_distributions
 from uddm_lib.figures.entropy_against_overlap import entropy_against_overlap
 from uddm_lib.figures.figure1_basins import figure1, figure6_basins
 from uddm_lib.figures.figure2_recovery import figure2, figure2_full, recovery_against_time
@@ -40,7 +41,9 @@ __all__ = [
     "perplexity",
     "phase_diagram",
     "recovery_against_time",
+    "regime_measures",
     "save",
+    "score_distributions",
     "text_examples",
     "token_histograms",
     "training_curves",

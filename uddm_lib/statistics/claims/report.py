@@ -30,7 +30,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     return found.reindex(columns=VERDICTS, fill_value=0).rename_axis(columns=None)
 
 
-def markdown(table: pd.DataFrame) -> str:
+def markdown(table: pd.DataFrame, brief: bool = False) -> str:
     """The verdicts as a Markdown table: a row per claim, a column per corpus.
 
     What was measured is given for the value that decides: of those with the verdict, the one
@@ -38,9 +38,11 @@ def markdown(table: pd.DataFrame) -> str:
 
     Args:
         table: of :func:`uddm_lib.statistics.claims.evaluate`.
+        brief: leave out what was measured, the bounds, and where the paper says it.
     """
     corpora = list(table["corpus"].unique())
-    rows = [["claim", "paper", "bound", *corpora], ["---"] * (3 + len(corpora))]
+    head = ["claim"] if brief else ["claim", "paper", "bound"]
+    rows = [[*head, *corpora], ["---"] * (len(head) + len(corpora))]
     names = [claim.name for claim in CLAIMS]
     order = {name: i for i, name in enumerate(dict.fromkeys([*names, *table["name"]]))}
     for _, of_claim in table.groupby(table["name"].map(order)):
@@ -48,10 +50,11 @@ def markdown(table: pd.DataFrame) -> str:
         bounds: list[str] = []
         for corpus, part in of_claim.groupby("corpus", sort=False):
             row = _deciding(part)
-            cells[corpus] = f"{_verdicts(part)}: {_measured(row)}"
+            cells[corpus] = _verdicts(part) if brief else f"{_verdicts(part)}: {_measured(row)}"
             bounds.append(f"{row['unit']} {row['bound']}")
         bound = "; ".join(dict.fromkeys(bounds))
-        rows.append([first["claim"], first["source"], bound, *cells.values()])
+        described = [first["claim"], first["source"], bound][: len(head)]
+        rows.append([*described, *cells.values()])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

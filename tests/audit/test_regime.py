@@ -1,0 +1,156 @@
+"""The regime of exact models, of models that ship, and how the calibration is judged."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from helpers.command_line import error_line
+from helpers.paths import ROOT
+from uddm_lib import experiments
+from uddm_lib.__main__ import main
+from uddm_lib.audit import regime
+from uddm_lib.audit.calibration import (
+    GENERALIZING,
+    MEMORIZING,
+    REGIMES,
+    TRANSITION,
+    calibration_error,
+    judged,
+    labelled,
+    verdicts,
+)
+from uddm_lib.audit.generated import SETTINGS, generated_by, measures_of
+from uddm_lib.data import load_corpus, markov_chain
+from uddm_lib.oracles import MarkovGeneralizer, Memorizer, OrdinaryPosterior
+
+PRETRAINED = ROOT / "runs" / "pretrained"
+
+
+@pytest.fixture(scope="module")
+def chain():
+    return load_corpus("markov", length=16, vocab_size=32)
+
+
+@pytest.fixture(scope="module")
+def memorizer(chain):
+    return Memorizer(chain.train[:32], 32)
+
+
+@pytest.fixture(scope="module")
+def generalizer():
+    return MarkovGeneralizer(*markov_chain(32))
+
+
+def test_exact_models(chain, memorizer, generalizer):
+    stored = regime.audit_regime(memorizer, 64, 16)
+    assert stored.verdict == MEMORIZING and stored.measures.low > 0.95
+    birthday = stored.measures.birthday
+    assert birthday.low <= 32 * 1.02 and birthday.high >= 32 * 0.98
+    known = regime.audit_regime(generalizer, 64, 16)
+    assert known.verdict == GENERALIZING and known.measures.birthday.estimate is None
+    for model, verdict in ((memorizer, MEMORIZING), (generalizer, GENERALIZING)):
+        audit = regime.audit_regime(model, 64, 16, unseen=chain.test[:64])
+        assert audit.verdict == verdict
+        assert (audit.unseen.surprise > 0.5) == (verdict == MEMORIZING)
+        assert audit.reasons[3].startswith("of unseen text it is surer than it is right by")
+
+
+def test_the_same_law_gives_the_same_measures_in_either_form(memorizer, generalizer):
+    for model in (memorizer, generalizer):
+        one, other = (
+            measures_of(generated_by(form, 64, 16, 20))
+            for form in (model, OrdinaryPosterior(model))
+        )
+        assert one.birthday == other.birthday
+        for name in ("entropy", "low", "ratio", "nelbo"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-4), name
+
+
+def test_special_tokens_do_not_count(generalizer):
+    every = measures_of(generated_by(generalizer, 64, 16, 20))
+    some = measures_of(generated_by(generalizer, 64, 16, 20, special=(3,)))
+    assert some.entropy != every.entropy and some.entropy == pytest.approx(every.entropy, rel=0.1)
+    with pytest.raises(ValueError, match="every generated token is a special one"):
+        measures_of(generated_by(generalizer, 64, 16, 20, special=tuple(range(32))))
+
+
+def test_models_that_ship():
+    for name, verdict in {"n000016": MEMORIZING, "nall": GENERALIZING}.items():
+        run = experiments.load_run(PRETRAINED / f"kjv-nano-{name}-s1", "cpu")
+        special = regime.special_tokens(run.tokenizer)
+        unseen = run.test[:64].long()
+        audit = regime.audit_regime(run.model, 64, special=special, unseen=unseen)
+        assert audit.verdict == verdict, audit
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+def test_what_the_documents_say_of_the_calibration(unseen):
+    models = labelled(512)
+    assert len(models) >= 60 and models["source"].nunique() == 8
+    law = judged(models, unseen)
+    assert np.allclose(law.sum(axis=1), 1) and list(law.columns) == list(REGIMES)
+    said, outside = verdicts(law), models["regime"] != TRANSITION
+    right = (said == models["regime"])[outside].mean()
+    inside = said[~outside].isin([TRANSITION, "cannot say"]).mean()
+    error = calibration_error(law, models["regime"])
+    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    row = "with unseen text" if unseen else "from 512 generations"
+    assert f"| {row} | {right:.0%} | {inside:.0%} | {error:.2f} |" in text
+
+
+def test_calibration_error_of_sure_and_wrong():
+    law = judged(labelled(64)).iloc[:10] * 0
+    law[GENERALIZING] = 1.0
+    right = labelled(64)["regime"].iloc[:10].where(lambda _: False, GENERALIZING)
+    assert calibration_error(law, right) == 0
+    assert calibration_error(law, right.where(lambda _: False, MEMORIZING)) == 1
+
+
+def test_a_budget_chooses_the_number_of_sequences(generalizer):
+    most, minutes = regime.setting_for(generalizer, 16, 1e3)
+    assert most == max(SETTINGS) and 0 < minutes < 1e3
+    with pytest.raises(ValueError, match=r"minutes=1e-09 is too little: 64 sequences take about"):
+        regime.setting_for(generalizer, 16, 1e-9)
+    with pytest.raises(ValueError, match="minutes=0 must be a positive number"):
+        regime.setting_for(generalizer, 16, 0)
+
+
+def test_arguments(generalizer):
+    with pytest.raises(ValueError, match="count=100 must be one of 64, 128, 256, 512"):
+        regime.audit_regime(generalizer, 100, 16)
+    few = torch.zeros(31, 16, dtype=torch.int64)
+    with pytest.raises(ValueError, match="31 blocks of unseen text, of 16 tokens each"):
+        regime.audit_regime(generalizer, 64, 16, unseen=few)
+
+
+def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(regime, "SETTINGS", {64: 20})
+    model = PRETRAINED / "kjv-nano-n000016-s1" / "model"
+    run = experiments.load_run(model.parent, "cpu")
+    lines = [run.tokenizer.decode(x, skip_special_tokens=True) for x in run.test[:80]]
+    (tmp_path / "unseen").write_text("\n".join(line.replace("\n", " ") for line in lines))
+    files = ["--json", str(tmp_path / "out.json"), "--html", str(tmp_path / "out.html")]
+    more = ["--length", "32", "--unseen", str(tmp_path / "unseen")]
+    assert main(["audit", str(model), *files, *more, "--minutes", "1000"]) == 4
+    out = capsys.readouterr().out
+    assert "verdict: memorizing" in out and "come more than once" in out
+    content = json.loads((tmp_path / "out.json").read_text())
+    assert content["verdict"] == MEMORIZING and sum(content["probabilities"].values()) > 0.99
+    page = (tmp_path / "out.html").read_text()
+    assert (
+        page.count("<pre>") == 12
+        and "<svg" in page
+        and "http" not in page.replace("http://www.w3.org", "")
+    )
+
+
+def test_options_that_do_not_belong_together(tmp_path, capsys):
+    model = PRETRAINED / "kjv-nano-n000016-s1" / "model"
+    for options, message in {
+        ("--texts", "a"): "--texts needs --unseen",
+        ("--members", "a"): "--members belongs to --texts",
+        ("--texts", "a", "--unseen", "b", "--minutes", "1"): "--minutes belongs to the audit of a",
+    }.items():
+        assert message in error_line(capsys, "audit", model, *options)

@@ -1,0 +1,99 @@
+"""From a model's measures to probabilities of the regimes, calibrated on models of eight sources.
+
+The table beside this module has their measures; ``benchmarks/calibration.py`` made it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+__all__ = [
+    "CONFIDENT",
+    "FILE",
+    "GENERALIZING",
+    "MEMORIZING",
+    "REGIMES",
+    "TRANSITION",
+    "calibration_error",
+    "judged",
+    "labelled",
+    "probabilities",
+    "verdicts",
+]
+
+FILE = Path(__file__).with_name("calibration.csv")
+# By token recovery at t = 0.1, of training minus unseen sequences. Fixed before the models were
+# trained, as was CONFIDENT.
+GENERALIZES, MEMORIZES = 0.1, 0.4
+GENERALIZING, TRANSITION, MEMORIZING = REGIMES = ("generalizing", "in transition", "memorizing")
+LEARNED = 0.2  # token recovery of training sequences below which a training has failed
+CONFIDENT = 0.7  # probability below which there is no verdict
+WITHOUT_DATA = ["ratio", "surprise", "twins"]
+WITH_UNSEEN = [*WITHOUT_DATA, "unseen_surprise"]
+
+
+def labelled(count: int) -> pd.DataFrame:
+    """The calibration's models, measured on ``count`` generated sequences: a row a model.
+
+    Columns are those of the file, ``gap`` (of token recovery) and ``regime``. Models whose training
+    failed are left out.
+    """
+    table = pd.read_csv(FILE)
+    table = table[(table["count"] == count) & (table["recovery_train"] >= LEARNED)]
+    gap = table["recovery_train"] - table["recovery_test"]
+    regime = np.select([gap < GENERALIZES, gap > MEMORIZES], [GENERALIZING, MEMORIZING], TRANSITION)
+    return table.assign(gap=gap, regime=regime).reset_index(drop=True)
+
+
+def fitted(models: pd.DataFrame, features: Sequence[str]) -> Pipeline:
+    """A logistic regression of the regime on the standardized features."""
+    classifier = make_pipeline(StandardScaler(), LogisticRegression())
+    return classifier.fit(models[list(features)].to_numpy(), models["regime"])
+
+
+def probabilities(
+    measured: pd.DataFrame, models: pd.DataFrame, unseen: bool = False
+) -> pd.DataFrame:
+    """Probability of each regime.
+
+    Args:
+        measured: the features of the models in question, a row a model.
+        models: those to learn from, as :func:`labelled` gives them.
+        unseen: whether ``unseen_surprise`` is a feature, too.
+
+    Returns:
+        A row a model and a column a regime.
+    """
+    features = WITH_UNSEEN if unseen else WITHOUT_DATA
+    classifier = fitted(models, features)
+    values = classifier.predict_proba(measured[features].to_numpy())
+    table = pd.DataFrame(values, measured.index, classifier.classes_)
+    return table.reindex(columns=REGIMES, fill_value=0.0)
+
+
+def judged(models: pd.DataFrame, unseen: bool = False) -> pd.DataFrame:
+    """Probabilities of the calibration's models, each from models of the other sources alone."""
+    parts = [
+        probabilities(group, models[models["source"] != source], unseen)
+        for source, group in models.groupby("source")
+    ]
+    return pd.concat(parts).loc[models.index]
+
+
+def verdicts(table: pd.DataFrame) -> pd.Series:
+    """The likeliest regime, or ``cannot say`` where its probability is below 0.7."""
+    return table.idxmax(axis=1).where(table.max(axis=1) >= CONFIDENT, "cannot say")
+
+
+def calibration_error(table: pd.DataFrame, regimes: pd.Series, bins: int = 5) -> float:
+    """Expected calibration error: mean distance of confidence and accuracy over equal bins."""
+    confidence = table.max(axis=1).to_numpy()
+    right = table.idxmax(axis=1).to_numpy() == regimes.to_numpy()
+    parts = np.array_split(np.argsort(confidence, kind="stable"), bins)
+    distances = [abs(confidence[p].mean() - right[p].mean()) * len(p) for p in parts if len(p)]
+    return float(sum(distances) / len(table))

@@ -1,0 +1,209 @@
+"""Which regime is a model in? From what it generates, without its training data."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from uddm_lib import _checks
+from uddm_lib.audit.calibration import (
+    GENERALIZING,
+    MEMORIZING,
+    WITHOUT_DATA,
+    calibration_error,
+    judged,
+    labelled,
+    probabilities,
+    verdicts,
+)
+from uddm_lib.audit.generated import DRAWS, SETTINGS, Generated, Measures, generated_by, measures_of
+from uddm_lib.audit.generated import read as read_tokens
+from uddm_lib.denoiser import Denoiser
+
+__all__ = ["RegimeAudit", "audit_regime", "packed", "setting_for", "special_tokens"]
+
+LEAST_UNSEEN = 32  # blocks of unseen text that are taken into account
+
+
+@dataclass(frozen=True)
+class RegimeAudit:
+    """What was found about a model.
+
+    Attributes:
+        verdict: ``generalizing``, ``in transition``, ``memorizing`` or ``cannot say``.
+        probabilities: of the three regimes.
+        reasons: sentences that explain the verdict and its limits.
+        measures: of the generated sequences.
+        unseen: measures of the unseen text, if it was given.
+        generated: the sequences, with the entropy of every token.
+    """
+
+    verdict: str
+    probabilities: dict[str, float]
+    reasons: tuple[str, ...]
+    measures: Measures
+    unseen: Measures | None
+    generated: Generated
+
+    @property
+    def features(self) -> dict[str, float]:
+        """What the calibration takes, by its names."""
+        measured = {name: getattr(self.measures, name) for name in WITHOUT_DATA}
+        if self.unseen is not None:
+            measured["unseen_surprise"] = self.unseen.surprise
+        return measured
+
+
+def audit_regime(
+    denoiser: Denoiser,
+    count: int = 512,
+    length: int | None = None,
+    special: tuple[int, ...] = (),
+    unseen: Int[Tensor, "M L"] | None = None,
+    seed: int = 1,
+    show_progress: bool = False,
+) -> RegimeAudit:
+    """Say which regime a model is in, from sequences that it generates.
+
+    Args:
+        denoiser: any, of uniform noise.
+        count: sequences to generate: 64, 128, 256 or 512.
+        length: tokens a sequence, L; by default the denoiser's.
+        special: tokens that do not count, such as BOS, EOS and padding.
+        unseen: blocks that the model was not trained on, 32 or more; they make the verdict surer.
+        seed: of all that is random.
+        show_progress: show a progress bar of the generation.
+
+    Raises:
+        ValueError: if an argument is out of range, or the denoiser cannot be read at t = 0.1.
+    """
+    if count not in SETTINGS:
+        raise ValueError(f"count={count!r} must be one of {', '.join(map(str, sorted(SETTINGS)))}")
+    length = _checks.integer("length", length or getattr(denoiser, "length", None), 3)
+    if unseen is not None and len(unseen) < LEAST_UNSEEN:
+        raise ValueError(
+            f"there are {len(unseen)} blocks of unseen text, of {length} tokens each; at least "
+            f"{LEAST_UNSEEN} are needed"
+        )
+    generated = generated_by(
+        denoiser, count, length, SETTINGS[count], special, seed, show_progress=show_progress
+    )
+    measures, strange = measures_of(generated), None
+    if unseen is not None:
+        rows = unseen[:count].to(generated.tokens.device)
+        strange = measures_of(read_tokens(denoiser, rows, special, seed))
+    audit = RegimeAudit("", {}, (), measures, strange, generated)
+    law = probabilities(pd.DataFrame([audit.features]), labelled(count), unseen is not None)
+    (verdict,) = verdicts(law)
+    by_regime = {str(name): float(value) for name, value in law.iloc[0].items()}
+    reasons = _reasons(measures, strange, count, verdict)
+    return replace(audit, verdict=verdict, probabilities=by_regime, reasons=reasons)
+
+
+def setting_for(denoiser: Denoiser, length: int, minutes: float) -> tuple[int, float]:
+    """How many sequences to generate so that the audit takes at most ``minutes``.
+
+    Returns:
+        The number, and the minutes that it takes: those of one call of the denoiser, timed here,
+        times the number of calls.
+
+    Raises:
+        ValueError: if not even the smallest number fits.
+    """
+    if not 0 < minutes < np.inf:
+        raise ValueError(f"minutes={minutes!r} must be a positive number")
+    size = 4
+    z_t = torch.randint(
+        denoiser.vocab_size, (size, length), device=getattr(denoiser, "device", "cpu")
+    )
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        read_tokens(denoiser, z_t)
+        seconds.append(time.perf_counter() - started)
+    each = float(np.median(seconds)) / size / (DRAWS + 1)
+    needed = {n: n * (steps + DRAWS + 1) * each / 60 for n, steps in SETTINGS.items()}
+    for n, minutes_of_n in needed.items():
+        if minutes_of_n <= minutes:
+            return n, minutes_of_n
+    raise ValueError(
+        f"minutes={minutes:g} is too little: {min(needed)} sequences take about "
+        f"{min(needed.values()):.2g}"
+    )
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids of a tokenizer's special tokens, which do not count."""
+    return tuple(tokenizer.all_special_ids)
+
+
+def packed(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, length: int
+) -> Int[Tensor, "M L"]:
+    """Texts one after the other, cut into blocks as for training; an incomplete last one is left.
+
+    EOS, where the tokenizer has it, follows each text and ends each block, and BOS begins it.
+    """
+    first, last = (
+        [] if token is None else [token]
+        for token in (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    )
+    ids: list[int] = []
+    for text in texts:
+        ids += [*tokenizer(text, add_special_tokens=False)["input_ids"], *last]
+    step = length - len(first) - len(last)
+    rows = [
+        [*first, *ids[start : start + step], *last] for start in range(0, len(ids) - step + 1, step)
+    ]
+    return torch.tensor(rows, dtype=torch.int64).reshape(-1, length)
+
+
+def _reasons(
+    measures: Measures, unseen: Measures | None, count: int, verdict: str
+) -> tuple[str, ...]:
+    reasons = [
+        f"given all others, a generated token has an entropy of {measures.entropy:.2f} nats, "
+        f"{measures.ratio:.0%} of the {measures.nelbo:.2f} nats that it takes in all; "
+        f"{measures.low:.0%} of the tokens have less than 0.1 nats",
+        f"of its own sequences it is {_overconfidence(measures)}",
+        f"{measures.twins:.0%} of the sequences have a twin: {_of_birthday(measures)}",
+    ]
+    if unseen is not None:
+        reasons.append(f"of unseen text it is {_overconfidence(unseen)}")
+    models = labelled(count)
+    outside = models["regime"].isin([GENERALIZING, MEMORIZING])
+    law = judged(models, unseen is not None)
+    said = verdicts(law)
+    reasons.append(
+        f"calibrated on {len(models)} small models of {models['source'].nunique()} sources. With "
+        f"the source left out, {(said == models['regime'])[outside].mean():.0%} of those outside "
+        f"the transition are judged right and {(said == 'cannot say')[outside].mean():.0%} not at "
+        f"all; the error of the probabilities is {calibration_error(law, models['regime']):.2f}"
+    )
+    if verdict == GENERALIZING:
+        reasons.append("a model that generalizes may have memorized single texts: give --texts")
+    return tuple(reasons)
+
+
+def _overconfidence(measures: Measures) -> str:
+    return (
+        f"surer than it is right by {measures.loss - measures.entropy:.2f} nats a token "
+        f"({measures.surprise:.0%})"
+    )
+
+
+def _of_birthday(measures: Measures) -> str:
+    birthday = measures.birthday
+    if birthday.estimate is None:
+        return "none comes twice"
+    high = "ten million or more" if birthday.high is None else f"{birthday.high:.0f}"
+    return (
+        f"{birthday.repeated} come more than once, as of {birthday.estimate:.0f} stored sequences "
+        f"[{birthday.low:.0f}, {high}], if all are as likely"
+    )
