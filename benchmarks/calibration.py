@@ -1,8 +1,7 @@
 """Train the models that calibrate ``uddm audit``, and measure them.
 
-    python benchmarks/calibration.py            all that is missing, in runs/calibration
-    python benchmarks/calibration.py --only kjv chain8
-    python benchmarks/calibration.py --write    the table of the package, from what is measured
+    python benchmarks/calibration.py               all that is missing, then the package's table
+    python benchmarks/calibration.py --only kjv    models of one source alone, no table
 
 Eight sources, trained by the NELBO, by cross-entropy, and without time input. A model is labelled
 by the gap between the token recovery of its training and of unseen sequences at t = 0.1.
@@ -50,7 +49,7 @@ SOURCES = {
     "chain64": {**CHAIN, "corpus_seed": 3, "vocab_size": 64, "length": 24, "size": "nano"},
     "kjv": {**TEXT, "corpus": "kjv", "length": 64},
     "ylt": TEXT,  # another translation
-    "code": TEXT,  # Python's own
+    "code": {**TEXT, "vocab_size": 128},  # the modules of torch.nn
     "formulaic": {**TEXT, "vocab_size": 40},
     "facts": {**TEXT, "vocab_size": 19},  # no merges: every block holds two lines
 }
@@ -84,8 +83,8 @@ def corpus_name(source):
     return f"text:{file}#line"
 
 
-def measured(run, source, kind):
-    """A row for each number of generated sequences."""
+def measured(run, source, kind, settings=SETTINGS):
+    """A row for each number of generated sequences and its reverse steps."""
     started, model, special = time.monotonic(), run.model, special_tokens(run.tokenizer)
     sets = run.sets(SEQUENCES)
     recovered = {
@@ -94,14 +93,14 @@ def measured(run, source, kind):
         )["recovered"].mean()
         for name in ("train", "test")
     }
-    most = max(SETTINGS)
+    most = max(settings)
     unseen = read(model, run.test[:most].long(), special)
     drawn = {
         steps: generated_by(model, count, model.length, steps, special)
-        for steps, count in {s: c for c, s in sorted(SETTINGS.items())}.items()  # most last
+        for steps, count in {s: c for c, s in sorted(settings.items())}.items()  # most last
     }
     rows = []
-    for count, steps in SETTINGS.items():
+    for count, steps in settings.items():
         part = first(drawn[steps], count)
         values, strange = vars(measures_of(part)), measures_of(first(unseen, count))
         birthday = values.pop("birthday")
@@ -166,15 +165,13 @@ def write():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--only", nargs="+", metavar="SOURCE", choices=SOURCES, default=[*SOURCES])
-    parser.add_argument("--write", action="store_true", help="the table from what is measured")
+    parser.add_argument("--only", nargs="+", metavar="SOURCE", choices=SOURCES)
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    if options.write:
-        write()
-        return
-    for source in options.only:
+    for source in options.only or SOURCES:
         train_and_measure(source)
+    if not options.only:
+        write()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ __all__ = ["regime_measures", "score_distributions"]
 BINS = 30  # of a histogram of scores
 COLORS = {"memorizing": BLUE, "in transition": GREEN, "generalizing": ORANGE}
 LABELS = {
-    "ratio": "entropy over NELBO",
     "surprise": "overconfidence,\nown sequences",
     "twins": "share of sequences\nwith a twin",
     "unseen_surprise": "overconfidence,\nunseen text",
@@ -27,7 +26,7 @@ def regime_measures(models: pd.DataFrame, measured: Mapping[str, float]) -> Figu
 
     Args:
         models: a row a model, with the column ``regime`` and one a measure.
-        measured: the model's own: any of ``ratio``, ``surprise``, ``twins``, ``unseen_surprise``.
+        measured: the model's own: any of ``surprise``, ``twins``, ``unseen_surprise``.
     """
     require_columns(models, ["regime", *measured])
     figure, axes = panels(1, len(measured), (1.7, 1.5), sharey=True)
