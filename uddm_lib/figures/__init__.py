@@ -21,6 +21,7 @@ from uddm_lib.figures.figure4_sequence_entropy import figure4, figure15_sequence
 from uddm_lib.figures.figure5_entropy import figure5
 from uddm_lib.figures.figure9_stability import figure9_stability
 from uddm_lib.figures.phase_diagram import phase_diagram
+from uddm_lib.figures.restoration import restoration, save_gif
 from uddm_lib.figures.token_entropy import figure12_token_entropy, token_histograms
 from uddm_lib.figures.training_curves import perplexity, training_curves
 
@@ -40,7 +41,9 @@ __all__ = [
     "perplexity",
     "phase_diagram",
     "recovery_against_time",
+    "restoration",
     "save",
+    "save_gif",
     "text_examples",
     "token_histograms",
     "training_curves",
