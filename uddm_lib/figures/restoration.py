@@ -239,7 +239,7 @@ def _draw_curve(figure: Figure, scene: Scene, curve: pd.DataFrame) -> None:
 
 def _spread(n: pd.Series) -> list[int]:
     """The smallest and the largest n, and those in between whose labels have room."""
-    values = sorted(n.unique())
+    values = sorted(int(value) for value in n.unique())
     ticks = values[:1]
     for value in values[1:-1]:
         if value >= 8 * ticks[-1] and values[-1] >= 8 * value:
