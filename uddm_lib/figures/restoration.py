@@ -234,7 +234,7 @@ def _draw_curve(figure: Figure, scene: Scene, curve: pd.DataFrame) -> None:
     title = f"tokens that come back (t = {curve['t'].iloc[0]:g})"
     axis.set_title(title, fontsize=_points(_SMALL), loc="right", pad=34)
     label = "blue: this text" if scene.corrupted(min(scene.versions)) else ""
-    axis.text(0.5, 0.62, label, fontsize=_points(_SMALL), color=BLUE, transform=axis.transAxes)
+    axis.text(0.38, 0.67, label, fontsize=_points(_SMALL), color=BLUE, transform=axis.transAxes)
 
 
 def _spread(n: pd.Series) -> list[int]:
