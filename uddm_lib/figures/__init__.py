@@ -22,6 +22,7 @@ from uddm_lib.figures.figure4_sequence_entropy import figure4, figure15_sequence
 from uddm_lib.figures.figure5_entropy import figure5
 from uddm_lib.figures.figure9_stability import figure9_stability
 from uddm_lib.figures.phase_diagram import phase_diagram
+from uddm_lib.figures.restoration import restoration, save_gif
 from uddm_lib.figures.token_entropy import figure12_token_entropy, token_histograms
 from uddm_lib.figures.training_curves import perplexity, training_curves
 
@@ -42,7 +43,9 @@ __all__ = [
     "phase_diagram",
     "recovery_against_time",
     "regime_measures",
+    "restoration",
     "save",
+    "save_gif",
     "score_distributions",
     "text_examples",
     "token_histograms",

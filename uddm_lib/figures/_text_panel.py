@@ -1,11 +1,12 @@
-"""Text as a picture: a monospace grid of tokens, marked by corruption and restoration.
+"""Text as a picture: lines of monospace letters, tokens marked by corruption and restoration.
 
-The versions of a sequence stand under each other, token under token, and wrap together.
+The versions of a sequence stand under each other, word under word, and wrap together.
 """
 
+import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,10 +22,12 @@ from uddm_lib.figures._plotting import (
     rows_with,
     unique,
 )
+from uddm_lib.figures._text_layout import BLANKS, Place, lay_out
 from uddm_lib.statistics.summary import first_seeds
 
 VERSIONS = ("original", "perturbed", "restored")
-LEAST_WIDTH, MOST_WIDTH = 40, 76  # characters in a line
+# Characters in a line: large letters for what two lines hold, smaller ones for more.
+NARROW, WIDE = 50, 76
 MOST_BLOCKS = 6  # lines of text of a sequence that are shown
 _MARKS = {  # kind of token -> fill, edge, text color, legend; fills also differ in lightness
     "untouched": (None, None, "black", None),
@@ -90,14 +93,19 @@ def draw_panels(figure: FigureBase, rows: Sequence[Sequence["TextPanel"]]) -> No
         for axis, panel in zip(row_axes, row):
             axis.set_title(panel.title, loc="left", fontsize=8)
             panel.draw(axis, height)
-    entries = [
+    entries = kind_entries()
+    figure.legend(
+        handles=entries, loc="outside lower center", ncols=len(entries), fontsize=8, frameon=False
+    )
+
+
+def kind_entries() -> list[Patch]:
+    """Legend entries of the kinds of tokens."""
+    return [
         Patch(facecolor=fill or "white", edgecolor=edge or fill, label=label)
         for fill, edge, _, label in _MARKS.values()
         if label
     ]
-    figure.legend(
-        handles=entries, loc="outside lower center", ncols=len(entries), fontsize=8, frameon=False
-    )
 
 
 def text_height(table: pd.DataFrame) -> float:
@@ -120,43 +128,43 @@ class Version(NamedTuple):
 
 def versions(sequence: pd.DataFrame, names: Sequence[str] = VERSIONS) -> list[Version]:
     """A sequence (a row per token) as it was, perturbed, and restored, under such ``names``."""
-    corrupted = sequence["original"] != sequence["perturbed"]
-    restored = sequence["original"] == sequence["restored"]
+    original, perturbed, restored = (list(sequence[version]) for version in VERSIONS)
     kinds = (
         ["untouched"] * len(sequence),
-        ["corrupted" if changed else "untouched" for changed in corrupted],
-        [_OUTCOMES[outcome] for outcome in zip(corrupted, restored)],
+        ["untouched" if a == b else "corrupted" for a, b in zip(original, perturbed)],
+        outcomes(original, perturbed, restored),
     )
-    tokens = ([_visible(token) for token in sequence[version]] for version in VERSIONS)
+    tokens = ([visible(token) for token in sequence[version]] for version in VERSIONS)
     return [Version(*row) for row in zip(names, tokens, kinds)]
+
+
+def outcomes(
+    original: Sequence[str], perturbed: Sequence[str], restored: Sequence[str]
+) -> list[str]:
+    """What became of every token of a restored sequence: the kind of its mark."""
+    return [_OUTCOMES[a != b, a == c] for a, b, c in zip(original, perturbed, restored)]
 
 
 class TextPanel:
     """Versions of one sequence, laid out: which tokens stand on which line, and how large."""
 
     def __init__(self, title: str, rows: Sequence[Version], most_blocks: int = MOST_BLOCKS) -> None:
-        self.rows, self.most_blocks = rows, most_blocks
-        columns = zip(*(row.tokens for row in rows))
-        widths = [min(max(map(len, column)), MOST_WIDTH) for column in columns]
-        self.width = min(max(LEAST_WIDTH, sum(widths)), MOST_WIDTH)
-        self.font_size = min(9, 6 * MOST_WIDTH / self.width)
-        self.places = self._wrapped(widths)
-        self.blocks = 1 + (self.places[-1][0] if self.places else 0)
+        widest = sum(max(map(len, column)) for column in zip(*(row.tokens for row in rows)))
+        self.width = NARROW if widest <= 2 * NARROW else WIDE
+        self.font_size = min(9, 6 * WIDE / self.width)
+        self.rows = [
+            Version(row.name, [token[: self.width] for token in row.tokens], row.kinds)
+            for row in rows
+        ]
+        tokens = [row.tokens for row in self.rows]
+        # Perturbed text is not read: where it has lost the space between two words, they are two.
+        read = [row.tokens for row in self.rows if "corrupted" not in row.kinds]
+        self.places = lay_out(tokens, read, self.width, most_blocks)
+        shown = self.places[0]
+        self.blocks = 1 + (shown[-1].line if shown else 0)
         self.title = title
-        if len(self.places) < len(widths):
-            self.title += f" (first {len(self.places)} of {len(widths)} tokens)"
-
-    def _wrapped(self, widths: list[int]) -> list[tuple[int, int, int]]:
-        """Block, column and width of every token that is shown."""
-        places, column, block = [], 0, 0
-        for width in widths:
-            if column + width > self.width:
-                column, block = 0, block + 1
-            if block == self.most_blocks:
-                break
-            places.append((block, column, width))
-            column += width
-        return places
+        if len(shown) < len(tokens[0]):
+            self.title += f" (first {len(shown)} of {len(tokens[0])} tokens)"
 
     @property
     def line_height(self) -> float:
@@ -170,24 +178,21 @@ class TextPanel:
 
     def draw(self, axis: Axes, height: float) -> None:
         """Draw the tokens on an axis of ``height`` inches."""
-        for block in range(self.blocks):
-            for i, row in enumerate(self.rows):
-                y = (block * len(self.rows) + i) * _ROW + block * _GAP
-                style: dict[str, Any] = {
-                    "ha": "right",
-                    "va": "center",
-                    "fontsize": 6.5,
-                    "color": "0.35",
-                }
-                axis.text(-1, y + 0.5, row.name, **style)
-                for token, kind, place in zip(row.tokens, row.kinds, self.places):
-                    token_block, column, width = place
-                    if token_block == block:
-                        _draw_token(axis, (column, y), width, token, kind, self.font_size)
+        for i, (row, places) in enumerate(zip(self.rows, self.places)):
+            tops = [self._top(block, i) for block in range(self.blocks)]
+            for top in tops:
+                axis.text(
+                    -1, top + 0.5, row.name, ha="right", va="center", fontsize=6.5, color="0.35"
+                )
+            draw_tokens(axis, row, places, tops, self.font_size)
         axis.set(
             xlim=(-0.13 * self.width, self.width + 0.5), ylim=(height / self.line_height, -0.2)
         )
         axis.set_axis_off()
+
+    def _top(self, block: int, row: int) -> float:
+        """Top of a row of letters, in line heights."""
+        return (block * len(self.rows) + row) * _ROW + block * _GAP
 
 
 def _panels(table: pd.DataFrame) -> list[list[TextPanel]]:
@@ -205,20 +210,57 @@ def _panels(table: pd.DataFrame) -> list[list[TextPanel]]:
     return rows
 
 
-def _draw_token(
-    axis: Axes,
-    place: tuple[float, float],
-    width: int,
-    token: str,
-    kind: str,
-    font_size: float,
+def draw_tokens(
+    axis: Axes, row: Version, places: Sequence[Place], tops: Sequence[float], font_size: float
 ) -> None:
-    """Draw one token in the middle of a cell, with the mark of its kind."""
-    column, y = place
-    fill, edge, color, _ = _MARKS[kind]
+    """Draw a version's tokens with the marks of their kinds.
+
+    Args:
+        axis: one letter is one unit wide and one high; y points down.
+        row: the version.
+        places: of its first tokens.
+        tops: y of every line.
+        font_size: points.
+    """
+    for place, width, kind in _cells(row, places):
+        _draw_cell(axis, place.column, tops[place.line], width, kind)
+    for token, kind, place in zip(row.tokens, row.kinds, places):
+        for i, letter in enumerate(token):
+            is_plain_blank = kind == "untouched" and letter in BLANKS
+            axis.text(
+                place.column + i + 0.5,
+                tops[place.line] + 0.52,
+                letter,
+                family="monospace",
+                fontsize=font_size,
+                ha="center",
+                va="center",
+                color="0.6" if is_plain_blank else _MARKS[kind][2],
+                parse_math=False,
+            )
+
+
+def _cells(row: Version, places: Sequence[Place]) -> list[tuple[Place, int, str]]:
+    """Places, widths and kinds of the marks.
+
+    A token has one of its own, but frames of neighbors are joined: they would hide the words.
+    """
+    cells: list[tuple[Place, int, str]] = []
+    for token, kind, place in zip(row.tokens, row.kinds, places):
+        if cells and kind == cells[-1][2] == "unstable":
+            start, width, _ = cells[-1]
+            if (start.line, start.column + width) == place:
+                cells[-1] = start, width + len(token), kind
+                continue
+        cells.append((place, len(token), kind))
+    return cells
+
+
+def _draw_cell(axis: Axes, column: float, top: float, width: int, kind: str) -> None:
+    fill, edge, _, _ = _MARKS[kind]
     if fill or edge:
         cell = Rectangle(
-            (column + 0.06, y),
+            (column + 0.06, top),
             width - 0.12,
             1,
             facecolor=fill or "none",
@@ -226,29 +268,18 @@ def _draw_token(
             linewidth=0.8,
         )
         axis.add_patch(cell)
-    start = column + (width - min(len(token), width)) / 2
-    for i, letter in enumerate(token[:width]):
-        axis.text(
-            start + i + 0.5,
-            y + 0.52,
-            letter,
-            family="monospace",
-            fontsize=font_size,
-            ha="center",
-            va="center",
-            color=color,
-            parse_math=False,
-        )
 
 
-def _visible(token: str) -> str:
+def visible(token: str) -> str:
     """The token with signs for white space and the end of a document.
 
-    A letter that the font lacks becomes a box.
+    A letter that the font lacks becomes a box. A token that is part of a letter is one sign, of
+    however many bytes.
     """
     font = _letters()
     signs = (_SIGNS.get(letter, letter) for letter in ([token] if token in _SIGNS else token))
-    return "".join(sign if ord(sign) in font else "\u25a1" for sign in signs) or "\u00d8"
+    text = "".join(sign if ord(sign) in font else "\u25a1" for sign in signs) or "\u00d8"
+    return re.sub("\ufffd+", "\ufffd", text)
 
 
 @cache
