@@ -25,6 +25,7 @@ from uddm_lib.audit.calibration import (
 from uddm_lib.audit.generated import SETTINGS, generated_by, measures_of
 from uddm_lib.data import load_corpus, markov_chain
 from uddm_lib.oracles import MarkovGeneralizer, Memorizer, OrdinaryPosterior
+from uddm_lib.results import read_table
 
 PRETRAINED = ROOT / "runs" / "pretrained"
 DOCUMENT = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
@@ -118,6 +119,17 @@ def test_what_the_documents_say_of_the_models():
     stored = models.loc[models["n"] == 16, "estimate"]
     assert len(stored) == 16 and (stored.round() <= 17).sum() == 11
     assert stored.isna().sum() == 2 and stored.max() < 39
+
+
+def test_what_the_documents_say_of_the_models_of_sweeps():
+    table = read_table(ROOT / "benchmarks" / "results" / "calibration_check.csv")
+    outside = table["regime"] != TRANSITION
+    assert (outside.sum(), len(table)) == (125, 150)
+    for column, name in (("without", "from 64 generations"), ("with_unseen", "with unseen text")):
+        right, abstains = table[column] == table["regime"], table[column] == "cannot say"
+        cells = [part[outside].mean() for part in (right, abstains, ~right & ~abstains)]
+        cells.append(table[column][~outside].isin([TRANSITION, "cannot say"]).mean())
+        assert f"| {name} | {' | '.join(f'{x:.0%}' for x in cells)} |\n" in DOCUMENT
 
 
 def test_calibration_error_of_sure_answers():

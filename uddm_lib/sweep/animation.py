@@ -152,7 +152,7 @@ def _changes(one: Restored, row: int) -> Iterator[dict[str, Any]]:
     original = run.test[row, scored]
 
     def text(token: Tensor) -> str:
-        return run.tokenizer.decode([int(token)])
+        return str(run.tokenizer.decode([int(token)]))
 
     for step, (t, state) in enumerate(zip(one.times, states)):
         changed = state != states[step - 1] if step else torch.ones_like(state, dtype=torch.bool)
