@@ -1,6 +1,7 @@
 """Rules for every notebook; ``pytest --nbval`` checks the results."""
 
 import ast
+import itertools
 import json
 import re
 
@@ -9,6 +10,8 @@ import pytest
 from uddm_lib.results import repository_root
 
 NOTEBOOKS = sorted((repository_root() / "notebooks").glob("0*.ipynb"))
+PAIRS = list(itertools.pairwise(NOTEBOOKS))  # neighbors
+PAPER = "https://arxiv.org/abs/2604.26841"
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -20,8 +23,18 @@ def code_cells(notebook):
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
+def prose_cells(notebook):
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
+
+
 def source(cell):
     return "".join(cell["source"])
+
+
+def links(notebook):
+    """The targets of all Markdown links; an address may hold one pair of brackets."""
+    text = "\n".join(source(cell) for cell in prose_cells(notebook))
+    return re.findall(r"\]\(([^()\s]+(?:\([^()]*\))?[^()\s]*)\)", text)
 
 
 def test_there_are_six():
@@ -71,10 +84,42 @@ def test_cells_are_short_and_prose_teaches(notebook):
         assert not [line for line in source(cell).splitlines() if len(line) > 100]
         if "parameters" not in cell["metadata"].get("tags", []):
             assert len(source(cell).splitlines()) <= 20, source(cell)
-    assert (
-        sum(cell["cell_type"] == "markdown" for cell in notebook["cells"])
-        >= len(code_cells(notebook)) / 3
-    )
+    assert len(prose_cells(notebook)) >= len(code_cells(notebook)) / 3
+
+
+def test_no_prose_cell_is_a_wall_of_text(notebook):
+    for cell in prose_cells(notebook):
+        words = len(source(cell).split())
+        assert words <= 150, f"{words} words in {cell['id']}: split it where the idea changes"
+
+
+def test_it_opens_with_a_title_and_ends_with_what_to_try(notebook):
+    first, last = notebook["cells"][0], notebook["cells"][-1]
+    assert first["cell_type"] == last["cell_type"] == "markdown"
+    assert source(first).startswith("# ")
+    assert "Try next" in source(last)
+
+
+def test_every_cell_has_its_own_id(notebook):
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("before, after", PAIRS, ids=lambda path: path.stem)
+def test_neighbors_link_to_each_other(before, after):
+    for path, neighbor in ((before, after), (after, before)):
+        assert neighbor.name in links(json.loads(path.read_text(encoding="utf-8"))), path.name
+
+
+def test_it_links_to_the_paper(notebook):
+    assert PAPER in links(notebook)
+
+
+def test_relative_links_lead_to_files(notebook):
+    folder = repository_root() / "notebooks"
+    for target in links(notebook):
+        if "://" not in target:
+            assert (folder / target.partition("#")[0]).is_file(), target
 
 
 def test_its_kernel_is_python3_and_no_path_is_absolute(notebook):
