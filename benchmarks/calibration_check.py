@@ -16,6 +16,7 @@ from uddm_lib.audit import calibration
 from uddm_lib.results import provenance, resolve, write_table
 
 COUNT, STEPS = 64, 20
+MODEL = ["source", "size", "n", "seed"]  # two sweeps may share a training
 
 
 def rows_of(folder):
@@ -41,7 +42,7 @@ def main():
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="of finished sweeps")
     folders = parser.parse_args().folders
     table = pd.DataFrame([row for folder in folders for row in rows_of(folder)])
-    table = judged(table.drop(columns=["seconds", "kind"]))
+    table = judged(table.drop(columns=["seconds", "kind"]).drop_duplicates(MODEL))
     write_table(
         table.round(4), RESULTS / "calibration_check.csv", provenance({"machine": machine()})
     )

@@ -48,9 +48,8 @@ def scenes(table: pd.DataFrame) -> list[Scene]:
         ValueError: if a column is missing, or the perturbed text of some n.
     """
     require_columns(table, ["n", "step", "t", "position", "original", "nearest", "token"])
-    start = {
-        int(n): rows[rows["step"] == 0].sort_values("position") for n, rows in table.groupby("n")
-    }
+    first = table[table["step"] == 0].sort_values("position")
+    start = {n: first[first["n"] == n] for n in sorted(table["n"].unique().tolist())}
     if 0 in map(len, start.values()):
         raise ValueError("an n has no rows at step 0, which hold its perturbed text")
     original = _shown(next(iter(start.values()))["original"])
@@ -61,10 +60,10 @@ def scenes(table: pd.DataFrame) -> list[Scene]:
         Scene("original", "A text that neither model has seen", dict.fromkeys(start, untouched)),
         _scene("corrupted", original, perturbed, state),
     ]
-    for (_, t), changes in table[table["step"] > 0].groupby(["step", "t"]):
+    for _, changes in table[table["step"] > 0].groupby("step"):
         for n, position, token in zip(changes["n"], changes["position"], changes["token"]):
             state[n][position] = visible(token)
-        found.append(_scene("running", original, perturbed, state, t))
+        found.append(_scene("running", original, perturbed, state, float(changes["t"].iloc[0])))
     end = _scene("end", original, perturbed, state)
     return [*found, end._replace(caption=_summary(end, start))]
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Int
@@ -134,7 +135,8 @@ def most_typical(rates: Sequence[pd.DataFrame]) -> int:
     It has the least sum of squares, and is the first of equals.
     """
     numbers = pd.concat([table[["recovered", "unstable"]] for table in rates], axis=1)
-    return int(((numbers - numbers.mean()) ** 2).sum(axis=1, skipna=False).idxmin())
+    distances = ((numbers - numbers.mean()) ** 2).sum(axis=1, skipna=False)
+    return int(np.nanargmin(distances.to_numpy()))
 
 
 def table_of(restored: Sequence[Restored], row: int) -> pd.DataFrame:
