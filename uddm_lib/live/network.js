@@ -1,6 +1,6 @@
 "use strict";
 // The diffusion transformer of uddm_lib/model.py: noisy tokens and their noise level in, logits of
-// the clean tokens out. Products are summed in double precision and stored in single precision.
+// the clean tokens out. Weights are in single precision, all else is in double: JavaScript's own.
 
 function bytesOf(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
@@ -142,7 +142,7 @@ class Network {
   // Memory that every call uses again.
   allocate() {
     const { length, hidden_size: size, mlp_ratio: ratio, cond_dim: condition } = this.config;
-    const array = (count) => new Float32Array(count);
+    const array = (count) => new Float64Array(count);
     this.h = array(length * size);
     this.normal = array(length * size);
     this.change = array(length * size);
@@ -169,7 +169,7 @@ class Network {
     const [, modulation] = this.modulations;
     linear(modulation, condition, this.modulation, 1);
     modulatedNorm(this.normal, h, this.norm, modulation, 0, size, length);
-    const logits = new Float32Array(length * vocabulary);
+    const logits = new Float64Array(length * vocabulary);
     linear(logits, this.normal, this.head, length);
     return logits;
   }
@@ -179,7 +179,7 @@ class Network {
     const half = this.features.length / 2;
     const level = Math.fround(sigma);
     for (let i = 0; i < half; i++) {
-      const angle = level * Math.exp((-Math.log(10000) / half) * i);
+      const angle = Math.fround(level * Math.fround(Math.exp((-Math.log(10000) / half) * i)));
       this.features[i] = Math.cos(angle);
       this.features[half + i] = Math.sin(angle);
     }
@@ -265,9 +265,11 @@ function softmaxRows(scores, size) {
   }
 }
 
+// PyTorch rounds these angles to single precision, and so does this.
 function rotaryTables(length, size) {
   const half = size / 2;
-  const angle = (_, i) => Math.floor(i / half) * 10000 ** ((-2 * (i % half)) / size);
+  const frequency = (pair) => Math.fround(10000 ** ((-2 * pair) / size));
+  const angle = (_, i) => Math.fround(Math.floor(i / half) * frequency(i % half));
   const angles = Array.from({ length: length * half }, angle);
   const table = (wave) => Float32Array.from(angles, (value) => wave(value));
   return { cosines: table(Math.cos), sines: table(Math.sin) };
