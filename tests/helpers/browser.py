@@ -6,6 +6,7 @@ into an element of the document, which Chromium prints.
 
 import json
 import re
+import resource
 import shutil
 import subprocess
 from html import unescape
@@ -63,3 +64,11 @@ def ask(page, script, folder):
     told = json.loads(unescape(told[1]))
     assert not console and not told["complaints"] and not told["requests"], (console, told)
     return told["results"]
+
+
+def ask_and_time(page, script, folder):
+    """:func:`ask`, and the seconds of a processor's time that Chromium took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    results = ask(page, script, folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return results, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

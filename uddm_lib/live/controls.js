@@ -15,6 +15,8 @@ class Page {
     Object.assign(this, { length, vocabulary, largestEntropy: Math.log(vocabulary) });
     this.searched = { count: data.searched.count, sequences: this.sequences() };
     this.position = this.inner[0];
+    // Marks of a sequence where nothing but the ends is known.
+    this.fixed = Array.from({ length }, (_, i) => (this.inner.includes(i) ? "" : "fixed"));
   }
 
   sequences() {
@@ -50,8 +52,8 @@ class Page {
       `These models know ${number(this.vocabulary)} tokens. A sequence has ${this.length}.`;
     const ends = this.length - this.inner.length;
     byId("about-ends").textContent = ends
-      ? "The tokens at both ends mark the beginning and the end. They are never replaced and do " +
-        "not count."
+      ? "The tokens at both ends mark the beginning and the end. They are never replaced, do not " +
+        "count, and are not shown."
       : "";
   }
 
@@ -141,7 +143,7 @@ class Page {
     this.noisy.line.textContent = isGeneration
       ? "Every token is drawn from all tokens alike."
       : `${share(corrupted, inner.length)} tokens are replaced by others.`;
-    this.noisy.strip.show(start, isGeneration ? [] : marksOf(tokens, start, start, inner));
+    this.noisy.strip.show(start, isGeneration ? this.fixed : marksOf(tokens, start, start, inner));
     this.noisy.strip.tell(start);
   }
 

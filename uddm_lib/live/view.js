@@ -85,11 +85,11 @@ class ModelCard {
   }
 
   show(process, clean, start) {
-    const { inner, largestEntropy } = this.page;
+    const { inner, fixed, largestEntropy } = this.page;
     const { tokens, entropies } = process;
     const percent = (nats) => Math.min(100, (100 * nats) / largestEntropy);
     const unsureness = Array.from(entropies, percent);
-    this.strip.show(tokens, clean ? marksOf(clean, start, tokens, inner) : [], unsureness);
+    this.strip.show(tokens, clean ? marksOf(clean, start, tokens, inner) : fixed, unsureness);
     const mean = inner.reduce((sum, position) => sum + entropies[position], 0) / inner.length;
     const counts = clean && countRecovery(clean, start, tokens, inner);
     this.showFacts(counts, mean);
@@ -113,10 +113,10 @@ class ModelCard {
   }
 
   showNearest(tokens) {
-    const { inner, searched } = this.page;
+    const { inner, fixed, searched } = this.page;
     const count = Math.min(this.run.n, searched.count);
     const found = nearestSequence(tokens, inner, searched.sequences, count);
-    const marks = found.tokens.map((token, i) => (token === tokens[i] ? "" : "differs"));
+    const marks = found.tokens.map((token, i) => (token === tokens[i] ? fixed[i] : "differs"));
     this.nearest.show(found.tokens, marks);
     this.nearestTitle.textContent =
       `Nearest training sequence: ${found.equal} of ${inner.length} tokens equal`;
