@@ -12,6 +12,15 @@ class TextChooser {
     return this.picked === null ? null : this.picks[this.picked].members;
   }
 
+  // The page opens on a training sequence of one document that begins with a whole word, if there
+  // is one.
+  get first() {
+    const isWhole = (text) => /^[ \p{Lu}]/u.test(text) && !text.includes("\n");
+    const suits = ({ tokens, members }) =>
+      members.every(Boolean) && isWhole(this.tokenizer.decode(this.innerOf(tokens)));
+    return Math.max(0, this.picks.findIndex(suits));
+  }
+
   pickGroups() {
     const groups = new Map();
     this.picks.forEach(({ tokens, members }, index) => {
@@ -45,6 +54,7 @@ class TextChooser {
   pick(index) {
     this.picked = index;
     const { tokens } = this.picks[index];
+    byId("pick").value = index;
     byId("text").value = this.tokenizer.decode(this.innerOf(tokens));
     this.note(`${this.inner.length} tokens.`);
     this.page.use(tokens.slice());

@@ -34,7 +34,7 @@ class Page {
     this.describe();
     this.chooser = new TextChooser(this);
     this.listen();
-    this.chooser.pick(0);
+    this.chooser.pick(this.chooser.first);
   }
 
   // Sentences that depend on the runs.
@@ -49,7 +49,11 @@ class Page {
     byId("scale-end").textContent = `unsure: ${this.largestEntropy.toFixed(1)} nats`;
     byId("about-entropy").textContent = this.largestEntropy.toFixed(2);
     byId("about-tokens").textContent =
-      `These models know ${number(this.vocabulary)} tokens. A sequence has ${this.length}.`;
+      `These models know ${number(this.vocabulary)} tokens. A sequence has ${this.length}. ` +
+      (this.tokenizer.kind === "bytes"
+        ? "Among them are the beginning of a sequence, <s>, bytes that the training text lacks, " +
+          "<unk>, and parts of characters, such as ‹c3›."
+        : "");
     const ends = this.length - this.inner.length;
     byId("about-ends").textContent = ends
       ? "The tokens at both ends mark the beginning and the end. They are never replaced, do not " +
@@ -92,12 +96,6 @@ class Page {
 
   use(tokens) {
     this.tokens = tokens;
-    const { members } = this.chooser;
-    this.cards.forEach((card, i) => {
-      card.member.textContent = members
-        ? `The text is ${members[i] ? "one of them" : "none of them"}.`
-        : "";
-    });
     this.reset();
   }
 
@@ -133,6 +131,12 @@ class Page {
 
   showSources() {
     const { isGeneration, tokens, start, inner } = this;
+    const members = isGeneration ? null : this.chooser.members;
+    this.cards.forEach((card, i) => {
+      const known = members?.[i] ? "The clean text is one of the sequences." :
+        "The clean text is none of the sequences.";
+      card.member.textContent = members ? known : "";
+    });
     byId("text-fields").hidden = byId("noise-field").hidden = isGeneration;
     this.clean.node.hidden = isGeneration;
     this.clean.strip.show(tokens, marksOf(tokens, tokens, tokens, inner));

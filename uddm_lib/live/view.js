@@ -118,8 +118,9 @@ class ModelCard {
     const found = nearestSequence(tokens, inner, searched.sequences, count);
     const marks = found.tokens.map((token, i) => (token === tokens[i] ? fixed[i] : "differs"));
     this.nearest.show(found.tokens, marks);
+    const others = found.equal < inner.length ? " (the others are marked)" : "";
     this.nearestTitle.textContent =
-      `Nearest training sequence: ${found.equal} of ${inner.length} tokens equal`;
+      `Nearest training sequence: ${found.equal} of ${inner.length} tokens equal${others}`;
     this.nearestTokens = found.tokens;
   }
 
