@@ -6,7 +6,6 @@ into an element of the document, which Chromium prints.
 
 import json
 import re
-import resource
 import shutil
 import subprocess
 from html import unescape
@@ -55,7 +54,7 @@ def ask(page, script, folder):
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -64,11 +63,3 @@ def ask(page, script, folder):
     told = json.loads(unescape(told[1]))
     assert not console and not told["complaints"] and not told["requests"], (console, told)
     return told["results"]
-
-
-def ask_and_time(page, script, folder):
-    """:func:`ask`, and the seconds of a processor's time that Chromium took."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    results = ask(page, script, folder)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return results, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -3,6 +3,7 @@
 import base64
 import copy
 import json
+import os
 import re
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from helpers.browser import ask, ask_and_time, needs_chromium
-from uddm_lib import denoiser, diffusion, experiments, metrics, sampling
+from helpers.browser import ask, needs_chromium
+from uddm_lib import denoiser, diffusion, environment, experiments, metrics, sampling
 from uddm_lib.live import html_page
 from uddm_lib.live.contents import LARGEST
 from uddm_lib.live.page_command import SHIPPED
@@ -87,12 +88,25 @@ const corruptions = [0.1, 0.3, 1].map((t) =>
 const draws = new Random(5);
 const uniform = Array.from({ length: 20000 }, () => draws.uniform());
 
+const timeSteps = () => {
+  set("noise", 1); page.reset();
+  const seconds = [];
+  while (!page.isOver) {
+    const start = performance.now();
+    page.advance();
+    seconds.push((performance.now() - start) / 1000);
+  }
+  return seconds;
+};
+const seconds = [timeSteps(), timeSteps()];
+
 const shown = () => ({
   status: byName("status").textContent, note: byName("text-note").textContent,
   progress: byName("progress-label").textContent, play: byName("play").textContent,
   clean: page.tokens, text: byName("text").value, pick: byName("pick").value,
   facts: page.cards.map((card) => card.facts.textContent),
-  cleanHidden: page.clean.node.hidden, predictions: byName("look").textContent,
+  cleanHidden: page.clean.node.hidden, marksHidden: byName("marks").hidden,
+  predictions: byName("look").textContent,
 });
 const press = (name) => byName(name).click();
 page.chooser.pick(given.picks[0]);
@@ -122,7 +136,7 @@ const seedAfterNonsense = byName("seed").value;
 const fields = Array.from(document.querySelectorAll("input, select, textarea"));
 const unlabeled = fields.filter((field) => !field.labels.length).map((field) => field.id);
 const results = { logits, steps, grids, sigmas, encoded, decoded, restored, again, corruptions,
-  uniform, stepped, paused, typed, lines, long, noise, generated, spoken,
+  uniform, seconds, stepped, paused, typed, lines, long, noise, generated, spoken,
   seedAfterNonsense, unlabeled, width: document.documentElement.scrollWidth - innerWidth };
 """
 
@@ -296,14 +310,13 @@ def test_a_seed_determines_what_happens(told):
 
 
 @needs_chromium
-def test_a_hundred_steps_of_both_models_take_less_than_two_seconds(page, tmp_path):
-    """Of a processor's time, all threads together: on a busy machine a process waits for others."""
-    script = "const results = page.processes[0].done;"
-    results, opening = ask_and_time(page, script, tmp_path)
-    assert results == 0
-    restore = "document.getElementById('noise').value = 1; page.reset(); page.finish();"
-    results, both = ask_and_time(page, f"{restore}{script}", tmp_path)
-    assert results == 101 and both - opening < 2
+def test_a_hundred_steps_of_both_models_take_less_than_two_seconds(told):
+    runs = np.array(told["seconds"])
+    assert runs.shape == (2, 101)
+    load, cores = os.getloadavg()[0], environment.available_cores()
+    if load > cores:
+        pytest.skip(f"the machine is busy: a load of {load:.1f} on {cores} cores")
+    assert runs.min(0).sum() < 2
 
 
 @needs_chromium
@@ -312,7 +325,8 @@ def test_controls(told):
     assert stepped["progress"].startswith("Step 1 of 41, t = 0.3")
     assert re.match(r"Stepped\. Step 1 of 41\. n = 16: \d+ of \d+ recovered", stepped["status"])
     assert paused["status"].startswith("Paused.") and paused["play"] == "Play"
-    assert noise["cleanHidden"] and noise["progress"] == "Step 0 of 101, t = 1.000"
+    assert noise["cleanHidden"] and noise["marksHidden"] and not paused["marksHidden"]
+    assert noise["progress"] == "Step 0 of 101, t = 1.000"
     assert "Recovered" in stepped["facts"][0] and "Recovered" not in noise["facts"][0]
     assert told["generated"]["status"].startswith("Done. Step 101 of 101.")
     assert told["spoken"].startswith("5, start ") and "n = 52640 has " in told["spoken"]

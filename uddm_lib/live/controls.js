@@ -138,7 +138,7 @@ class Page {
       card.member.textContent = members ? known : "";
     });
     byId("text-fields").hidden = byId("noise-field").hidden = isGeneration;
-    this.clean.node.hidden = isGeneration;
+    this.clean.node.hidden = byId("marks").hidden = isGeneration;
     this.clean.strip.show(tokens, marksOf(tokens, tokens, tokens, inner));
     this.clean.strip.tell(tokens);
     this.clean.line.textContent = `${inner.length} tokens that count.`;
