@@ -140,7 +140,9 @@ def test_help_does_not_wait_for_torch():
     assert "usage: python -m uddm_lib" in out and out.strip().endswith("set()")
 
 
-@pytest.mark.parametrize("command", ["convert", "plan", "reproduce", "sweep", "train"])
+@pytest.mark.parametrize(
+    "command", ["audit", "convert", "page", "plan", "reproduce", "sweep", "train"]
+)
 def test_every_command_has_a_page_of_help(capsys, command):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

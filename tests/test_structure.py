@@ -28,11 +28,11 @@ FLOORS = [  # each may import from its own floor and from those above it in this
     {"experiments"},
     {"statistics"},
     {"figures", "theory"},
-    {"audit", "sweep", "convert"},
+    {"audit", "live", "sweep", "convert"},
     {"__main__"},
 ]
 ADDRESSES = [  # submodules that are imported from outside of their package
-    r"uddm_lib\.(audit|statistics|theory|sweep)\.[a-z]\w*",
+    r"uddm_lib\.(audit|live|statistics|theory|sweep)\.[a-z]\w*",
     r"uddm_lib\.figures\.theory_figures",
     r"uddm_lib\.training\.batches",
 ]

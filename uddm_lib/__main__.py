@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from uddm_lib import convert
 from uddm_lib.audit import command as audit
+from uddm_lib.live import page_command
 from uddm_lib.sweep import estimate, reproduce, runner, train_one
 
 
@@ -23,7 +24,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog="python -m uddm_lib COMMAND --help explains a command.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (audit, convert, estimate, reproduce, runner, train_one):
+    for module in (audit, convert, estimate, page_command, reproduce, runner, train_one):
         module.add_command(commands)
     return parser
 
