@@ -230,8 +230,8 @@ def test_figure9_shows_what_changes_at_every_level(tables):
     figure = figures.figure9_stability(levels, "markov", "pico")
     titles = [axis.get_title(loc="left") for axis in figure.axes]
     assert titles[:2] == [
-        "n = 8, greedy; untouched, yet changed: 1 of 3, 1 of 3",
-        "n = 4,096, greedy; untouched, yet changed: 1 of 3, 1 of 3",
+        "n = 8, greedy; changed: 1 of 3, 1 of 3",
+        "n = 4,096, greedy; changed: 1 of 3, 1 of 3",
     ]
     names = [text.get_text() for text in figure.axes[2].texts if len(text.get_text()) > 1]
     assert names == ["original", "t = 0.05", "restored", "t = 0.5", "restored"]

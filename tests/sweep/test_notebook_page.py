@@ -26,6 +26,13 @@ def test_a_page_loads_nothing():
     assert not LOADED.findall(page) and "<script" not in page
 
 
+def test_links_lead_into_the_internet_or_the_page_itself():
+    text = "[a](02_b.ipynb) [c](https://d.org) [e](#f) [g](../docs/h.md#i)"
+    page = page_of(new_markdown_cell(text))
+    assert '<a href="https://d.org">c</a> <a href="#f">e</a> g' in page
+    assert "02_b.ipynb" not in page and "h.md" not in page
+
+
 def test_every_formula_of_the_notebooks_can_be_shown():
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
     cells = [cell for path in paths for cell in nbformat.read(path, 4).cells]

@@ -164,7 +164,7 @@ class TextPanel:
         self.blocks = 1 + (shown[-1].line if shown else 0)
         self.title = title
         if len(shown) < len(tokens[0]):
-            self.title += f" (first {len(shown)} of {len(tokens[0])} tokens)"
+            self.title += f" (first {len(shown)} of {len(tokens[0])})"
 
     @property
     def line_height(self) -> float:

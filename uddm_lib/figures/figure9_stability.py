@@ -55,5 +55,5 @@ def _panel(table: pd.DataFrame, process: str) -> TextPanel:
         kept = [kind for kind in found[2].kinds if kind in ("untouched", "unstable")]
         changed.append(f"{kept.count('unstable')} of {len(kept)}")
     n = table["n"].iloc[0]
-    title = f"n = {n:,}, {process}; untouched, yet changed: {', '.join(changed)}"
+    title = f"n = {n:,}, {process}; changed: {', '.join(changed)}"
     return TextPanel(title, rows, _MOST_BLOCKS)

@@ -36,7 +36,11 @@ def notebook_page(notebook: NotebookNode, title: str) -> str:
 
 
 class _Renderer(IPythonRenderer):
-    """Renders Markdown as nbconvert does, but formulas as MathML."""
+    """Renders Markdown as nbconvert does, but formulas as MathML, and no links to files."""
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        # What lies beside a notebook does not lie beside the page of an executed copy.
+        return super().link(text, url, title) if "://" in url or url.startswith("#") else text
 
     def block_math(self, body: str) -> str:
         return _mathml(body, "block")
