@@ -424,7 +424,7 @@ def test_long_text_wraps_together_and_says_what_it_leaves_out(tables):
     )
     figure = figures.text_examples(long, "markov", "greedy")
     axis = figure.axes[0]
-    assert "first 72 of 126 tokens" in axis.get_title(loc="left")
+    assert "first 72 of 126" in axis.get_title(loc="left")
     starts = [text.get_position()[1] for text in axis.texts if text.get_text() == "original"]
     assert len(starts) == 6 and starts == sorted(starts)
     figure.draw_without_rendering()
