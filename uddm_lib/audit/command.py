@@ -169,7 +169,7 @@ def _regime(
         "measures": {**vars(audit.measures), "birthday": birthday, **audit.features},
         "reasons": audit.reasons,
     }
-    name = Path(options.checkpoint).name
+    name = str(options.checkpoint)
     return content, audit_page.regime_page(name, vars(model.facts), audit, tokenizer), audit.verdict
 
 
@@ -206,7 +206,7 @@ def _of_texts(
         "unseen": audit.unseen.to_dict("records"),
         "detection": None if table is None else json.loads(table.to_json(orient="records")),
     }
-    name = Path(options.checkpoint).name
+    name = str(options.checkpoint)
     return content, audit_page.texts_page(name, vars(model.facts), audit, texts), audit.verdict
 
 
