@@ -27,6 +27,8 @@ def test_the_interval_holds_n(n, draws, stored):
 def test_without_repeats_there_is_no_estimate():
     assert birthday_estimate(np.arange(5)) == Birthday(distinct=5, repeated=0)
     assert birthday_estimate(np.zeros(50, int)).estimate == pytest.approx(1, abs=0.1)
+    few = birthday_estimate(np.concatenate([[0, 0, 1, 1], np.arange(2, 62)]))
+    assert few.estimate is None and few.high is None and few.low == 2  # any large n is as likely
 
 
 def test_twins_agree_in_nine_of_ten_tokens_that_count():
@@ -42,5 +44,7 @@ def test_twins_agree_in_nine_of_ten_tokens_that_count():
     scored = torch.ones(4, 20, dtype=torch.bool)
     scored[:, 3:] = False  # of three tokens that count, one or three differ
     assert len(set(groups_of_twins(x[[0, 2, 3]], scored[:3]))) == 3
+    none = torch.zeros(3, 20, dtype=torch.bool)  # where no token counts, nobody is a twin
+    assert len(set(groups_of_twins(x[[0, 2, 3]], none))) == 3
     scored = ~scored
     assert len(set(groups_of_twins(x[[0, 2, 3]], scored[:3]))) == 2

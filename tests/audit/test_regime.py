@@ -11,7 +11,7 @@ from helpers.command_line import error_line
 from helpers.paths import ROOT
 from uddm_lib import experiments
 from uddm_lib.__main__ import main
-from uddm_lib.audit import regime
+from uddm_lib.audit import calibration, regime
 from uddm_lib.audit.calibration import (
     GENERALIZING,
     MEMORIZING,
@@ -22,7 +22,7 @@ from uddm_lib.audit.calibration import (
     labelled,
     verdicts,
 )
-from uddm_lib.audit.generated import SETTINGS, generated_by, measures_of
+from uddm_lib.audit.generated import SETTINGS, generated_by, measures_of, read
 from uddm_lib.data import load_corpus, markov_chain
 from uddm_lib.oracles import MarkovGeneralizer, Memorizer, OrdinaryPosterior
 from uddm_lib.results import read_table
@@ -57,7 +57,8 @@ def test_exact_models(chain, memorizer, generalizer):
         audit = regime.audit_regime(model, 64, 16, unseen=chain.test[:64])
         assert audit.verdict == verdict
         assert (audit.unseen.surprise > 0.5) == (verdict == MEMORIZING)
-        assert audit.reasons[3].startswith("of unseen text it is surer than it is right by")
+        assert "it is assumed that the unseen text" in audit.reasons[0]
+        assert audit.reasons[2].startswith("on unseen text its loss is")
 
 
 def test_the_same_law_gives_the_same_measures_in_either_form(memorizer, generalizer):
@@ -69,6 +70,41 @@ def test_the_same_law_gives_the_same_measures_in_either_form(memorizer, generali
         assert one.birthday == other.birthday
         for name in ("entropy", "low", "ratio", "nelbo"):
             assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-4), name
+
+
+class Uniform:
+    """A model that has learned nothing."""
+
+    vocab_size = 32
+
+    def __init__(self, value=0.0):
+        self.value = value
+
+    def denoise(self, z_t, sigma):
+        return torch.full((*z_t.shape, 32), self.value)
+
+
+def test_a_model_that_has_learned_nothing_has_no_regime(chain):
+    for unseen in (None, chain.test[:64]):
+        audit = regime.audit_regime(Uniform(), 64, 16, unseen=unseen)
+        assert audit.verdict == "cannot say" and "was the model trained?" in audit.reasons[0]
+    with pytest.raises(ValueError, match="the model's predictions are not finite"):
+        measures_of(read(Uniform(float("nan")), chain.test[:64]))
+
+
+def test_unseen_text_that_contradicts_the_generated_sequences(chain, memorizer):
+    audit = regime.audit_regime(memorizer, 64, 16, unseen=chain.train[:32])  # it was trained on
+    assert audit.verdict == "cannot say" and "was it not trained on?" in audit.reasons[0]
+    models = labelled(512)
+    alone, with_unseen = (verdicts(judged(models, unseen)) for unseen in (False, True))
+    opposite = {MEMORIZING: GENERALIZING, GENERALIZING: MEMORIZING}
+    assert not (alone.map(opposite) == with_unseen).any()
+
+
+def test_without_unseen_text_an_abstention_asks_for_it(generalizer, monkeypatch):
+    monkeypatch.setattr(calibration, "CONFIDENT", 1.1)
+    audit = regime.audit_regime(generalizer, 64, 16)
+    assert audit.verdict == "cannot say" and audit.reasons[0].startswith("give --unseen")
 
 
 def test_special_tokens_do_not_count(generalizer):
@@ -119,6 +155,14 @@ def test_what_the_documents_say_of_the_models():
     stored = models.loc[models["n"] == 16, "estimate"]
     assert len(stored) == 16 and (stored.round() <= 17).sum() == 11
     assert stored.isna().sum() == 2 and stored.max() < 39
+    low, high = models.loc[stored.index, "low_n"], models.loc[stored.index, "high_n"]
+    assert ((low <= 16) & (high >= 16)).sum() == 10
+    text = models["source"].isin(["code", "formulaic", "kjv", "ylt"])
+    text &= (models["regime"] == GENERALIZING) & (models["kind"] != "cross_entropy")
+    assert text.sum() == 11 and (verdicts(judged(models))[text] == "cannot say").all()
+    generalizing = models[models["regime"] == GENERALIZING]
+    assert f"up to {generalizing['surprise'].max():.2f}" in DOCUMENT
+    assert models["ratio"].max() < regime.KNOWS_NOTHING - 0.1
 
 
 def test_what_the_documents_say_of_the_models_of_sweeps():
@@ -154,8 +198,14 @@ def test_arguments(generalizer):
     with pytest.raises(ValueError, match="count=100 must be one of 64, 128, 256, 512"):
         regime.audit_regime(generalizer, 100, 16)
     few = torch.zeros(31, 16, dtype=torch.int64)
-    with pytest.raises(ValueError, match="31 blocks of unseen text, of 16 tokens each"):
-        regime.audit_regime(generalizer, 64, 16, unseen=few)
+    for unseen, message in {
+        few: "31 blocks of unseen text, of 16 tokens each; needed are at least 32 of 16",
+        few.reshape(62, 8): "62 blocks of unseen text, of 8 tokens each",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            regime.audit_regime(generalizer, 64, 16, unseen=unseen)
+    with pytest.raises(ValueError, match="length=0 is not allowed|length"):
+        regime.audit_regime(generalizer, 64, 0)
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):

@@ -19,6 +19,7 @@ __all__ = ["regime_page", "texts_page"]
 
 SHOWN = 12  # sequences, or texts
 UNSURE = 3.0  # nats from which a token has no color
+_METADATA = ("Creator", "Date", "Format", "Type")  # of a picture: left out
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
@@ -139,5 +140,5 @@ def _table(rows: Sequence[tuple[object, ...]]) -> str:
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", metadata=dict.fromkeys(_METADATA))
     return buffer.getvalue().partition("?>")[2].partition(">")[2]  # without the two declarations

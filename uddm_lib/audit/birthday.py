@@ -30,8 +30,9 @@ class Birthday:
     Attributes:
         distinct: how many differ, those that are alike counted once.
         repeated: how many of these come more than once.
-        estimate: n of greatest likelihood; None where none comes more than once.
-        low: end of the 95 % interval of n; None where there is no estimate.
+        estimate: n of greatest likelihood; None where none comes more than once, or so few do
+            that every large n is as likely.
+        low: end of the 95 % interval of n; None where none comes more than once.
         high: its other end; None where there is none below ten million.
     """
 
@@ -53,8 +54,8 @@ def groups_of_twins(
     first, second = [], []
     for i, (sequence, counted) in enumerate(zip(sequences, counts)):
         either = counts[i + 1 :] | counted
-        equal = ((sequences[i + 1 :] == sequence) & either).sum(1)
-        near = (equal >= ALIKE * either.sum(1)).nonzero()[:, 0] + i + 1
+        equal, total = ((sequences[i + 1 :] == sequence) & either).sum(1), either.sum(1)
+        near = ((total > 0) & (equal >= ALIKE * total)).nonzero()[:, 0] + i + 1
         first += [i] * len(near)
         second += near.tolist()
     size = len(sequences)
@@ -66,7 +67,8 @@ def birthday_estimate(label: Int[np.ndarray, " N"]) -> Birthday:
     """n and its 95 % interval from the sizes of groups.
 
     The copies of each of n sequences are taken for Poisson numbers of one mean. Groups of one are
-    not used. If some sequences are likelier than others, n is underestimated.
+    not used. If some sequences are likelier than others, n is underestimated; if a mixture comes
+    more than once, it is overestimated.
 
     Args:
         label: of each generated sequence, as :func:`groups_of_twins` gives it.
@@ -87,5 +89,7 @@ def birthday_estimate(label: Int[np.ndarray, " N"]) -> Birthday:
         - repeated * mean
     ).max(1)
     inside = n[likelihood >= likelihood.max() - WITHIN, 0]
-    high = None if inside[-1] >= LARGEST else float(inside[-1])
-    return Birthday(distinct, repeated, float(n[likelihood.argmax(), 0]), float(inside[0]), high)
+    high = None if inside[-1] >= LARGEST * 0.99 else float(inside[-1])
+    best = float(n[likelihood.argmax(), 0])
+    estimate = best if high is not None or best < LARGEST / 100 else None
+    return Birthday(distinct, repeated, estimate, float(inside[0]), high)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from uddm_lib.results import atomic_write
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -116,9 +118,9 @@ def run(options: argparse.Namespace) -> int:
             "verdict": verdict,
         }
         text = json.dumps(known | content, indent=1) + "\n"
-        options.json.write_text(text, encoding="utf-8")
+        atomic_write(options.json.absolute(), text)
     if options.html:
-        options.html.write_text(page, encoding="utf-8")
+        atomic_write(options.html.absolute(), page)
     return STATUS[verdict]
 
 
@@ -128,6 +130,12 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError("--texts needs --unseen: texts of their kind that were not trained on")
     if options.members and not options.texts:
         raise ValueError("--members belongs to --texts; which regime a model is in needs neither")
+    for name in ("json", "html"):
+        file = getattr(options, name)
+        if file and file.is_dir():
+            raise ValueError(f"--{name} {file} is a folder; give a file")
+        if file:
+            file.parent.mkdir(parents=True, exist_ok=True)
     if options.minutes is not None and options.texts:
         raise ValueError("--minutes belongs to the audit of a regime; leave out --texts")
 
@@ -142,11 +150,13 @@ def _regime(
     given: Mapping[str, Sequence[str]],
 ) -> Found:
     from uddm_lib.audit import audit_page, regime
+    from uddm_lib.audit.texts import check_tokenizer
 
-    length = options.length or model.length
+    length = model.length if options.length is None else options.length
     special: tuple[int, ...] = ()
     unseen, count = None, 512
     if tokenizer is not None:
+        check_tokenizer(tokenizer, model)
         special = regime.special_tokens(tokenizer)
         if options.unseen:
             unseen = regime.packed(given["unseen"], tokenizer, length)

@@ -153,16 +153,22 @@ def first(generated: Generated, n: int) -> Generated:
 def measures_of(generated: Generated) -> Measures:
     """The measures of sequences.
 
+    Sequences of special tokens alone are left out.
+
     Raises:
-        ValueError: if no token counts.
+        ValueError: if no token counts, or a prediction is not finite.
     """
-    scored, entropies = generated.scored, generated.entropies
-    if not scored.any():
+    counted = generated.scored.any(1)
+    if not counted.any():
         raise ValueError("every generated token is a special one: nothing can be measured")
-    means = (entropies * scored).sum(1) / scored.sum(1).clamp(min=1)
-    label = groups_of_twins(generated.tokens, scored)
-    entropy, loss = entropies[scored].mean().item(), generated.losses[scored].mean().item()
-    nelbo = generated.nelbo[scored.any(1)].mean().item()
+    scored, entropies = generated.scored[counted], generated.entropies[counted]
+    losses = generated.losses[counted]
+    if not (entropies.isfinite() & losses.isfinite()).all():
+        raise ValueError("the model's predictions are not finite: nothing can be measured")
+    means = (entropies * scored).sum(1) / scored.sum(1)
+    label = groups_of_twins(generated.tokens[counted], scored)
+    entropy, loss = entropies[scored].mean().item(), losses[scored].mean().item()
+    nelbo = generated.nelbo[counted].mean().item()
     return Measures(
         entropy=entropy,
         loss=loss,

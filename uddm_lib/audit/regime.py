@@ -29,6 +29,9 @@ from uddm_lib.denoiser import Denoiser
 __all__ = ["RegimeAudit", "audit_regime", "packed", "setting_for", "special_tokens"]
 
 LEAST_UNSEEN = 32  # blocks of unseen text that are taken into account
+# From this ratio of entropy to NELBO on a token tells nothing of the others, as after a training
+# that failed. The calibration's models have at most 0.84.
+KNOWS_NOTHING = 0.95
 
 
 @dataclass(frozen=True)
@@ -85,25 +88,49 @@ def audit_regime(
     """
     if count not in SETTINGS:
         raise ValueError(f"count={count!r} must be one of {', '.join(map(str, sorted(SETTINGS)))}")
-    length = _checks.integer("length", length or getattr(denoiser, "length", None), 3)
-    if unseen is not None and len(unseen) < LEAST_UNSEEN:
+    length = getattr(denoiser, "length", None) if length is None else length
+    length = _checks.integer("length", length, 3)
+    if unseen is not None and (len(unseen) < LEAST_UNSEEN or unseen.shape[1] != length):
         raise ValueError(
-            f"there are {len(unseen)} blocks of unseen text, of {length} tokens each; at least "
-            f"{LEAST_UNSEEN} are needed"
+            f"there are {len(unseen)} blocks of unseen text, of {unseen.shape[1]} tokens each; "
+            f"needed are at least {LEAST_UNSEEN} of {length}"
         )
     generated = generated_by(
         denoiser, count, length, SETTINGS[count], special, seed, show_progress=show_progress
     )
-    measures, strange = measures_of(generated), None
+    strange = None
     if unseen is not None:
-        rows = unseen[:count].to(generated.tokens.device)
+        order = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))
+        rows = unseen[order[:count]].to(generated.tokens.device)
         strange = measures_of(read_tokens(denoiser, rows, special, seed))
-    audit = RegimeAudit("", {}, (), measures, strange, generated)
+    audit = RegimeAudit("", {}, (), measures_of(generated), strange, generated)
     law = probabilities(pd.DataFrame([audit.features]), labelled(count), unseen is not None)
-    (verdict,) = verdicts(law)
     by_regime = {str(name): float(value) for name, value in law.iloc[0].items()}
-    reasons = _reasons(measures, strange, count, verdict)
-    return replace(audit, verdict=verdict, probabilities=by_regime, reasons=reasons)
+    verdict, why = _verdict(audit, law, count)
+    return replace(
+        audit,
+        verdict=verdict,
+        probabilities=by_regime,
+        reasons=(*why, *_reasons(audit.measures, strange, count)),
+    )
+
+
+def _verdict(audit: RegimeAudit, law: pd.DataFrame, count: int) -> tuple[str, list[str]]:
+    """The verdict by the probabilities, unless something speaks against any; and why."""
+    (verdict,) = verdicts(law)
+    if audit.measures.ratio >= KNOWS_NOTHING:
+        return "cannot say", ["a token tells nothing of the others: was the model trained?"]
+    if audit.unseen is None:
+        if verdict == "cannot say":
+            return verdict, ["give --unseen: with unseen text fewer models are left unjudged"]
+        return verdict, []
+    (alone,) = verdicts(probabilities(pd.DataFrame([audit.features]), labelled(count)))
+    if {alone, verdict} == {GENERALIZING, MEMORIZING}:
+        return "cannot say", [
+            f"what the model generates says {alone}, the unseen text says {verdict}: is that text "
+            "of the training text's kind, and was it not trained on?"
+        ]
+    return verdict, ["it is assumed that the unseen text is of the kind of the training text"]
 
 
 def setting_for(denoiser: Denoiser, length: int, minutes: float) -> tuple[int, float]:
@@ -149,6 +176,9 @@ def packed(
     """Texts one after the other, cut into blocks as for training; an incomplete last one is left.
 
     EOS, where the tokenizer has it, follows each text and ends each block, and BOS begins it.
+
+    Raises:
+        ValueError: if ``length`` leaves no room for a token.
     """
     first, last = (
         [] if token is None else [token]
@@ -157,53 +187,52 @@ def packed(
     ids: list[int] = []
     for text in texts:
         ids += [*tokenizer(text, add_special_tokens=False)["input_ids"], *last]
-    step = length - len(first) - len(last)
+    if (step := length - len(first) - len(last)) < 1:
+        raise ValueError(f"length={length} leaves no room beside BOS and EOS")
     rows = [
         [*first, *ids[start : start + step], *last] for start in range(0, len(ids) - step + 1, step)
     ]
     return torch.tensor(rows, dtype=torch.int64).reshape(-1, length)
 
 
-def _reasons(
-    measures: Measures, unseen: Measures | None, count: int, verdict: str
-) -> tuple[str, ...]:
-    reasons = [
-        f"given all others, a generated token has an entropy of {measures.entropy:.2f} nats, "
-        f"{measures.ratio:.0%} of the {measures.nelbo:.2f} nats that it takes in all; "
-        f"{measures.low:.0%} of the tokens have less than 0.1 nats",
-        f"of its own sequences it is {_overconfidence(measures)}",
-        f"{measures.twins:.0%} of the sequences have a twin: {_of_birthday(measures)}",
-    ]
-    if unseen is not None:
-        reasons.append(f"of unseen text it is {_overconfidence(unseen)}")
+def _reasons(measures: Measures, unseen: Measures | None, count: int) -> tuple[str, ...]:
     models = labelled(count)
     outside = models["regime"].isin([GENERALIZING, MEMORIZING])
     law = judged(models, unseen is not None)
-    said = verdicts(law)
-    reasons.append(
-        f"calibrated on {len(models)} small models of {models['source'].nunique()} sources. With "
-        f"the source left out, {(said == models['regime'])[outside].mean():.0%} of those outside "
-        f"the transition are judged right and {(said == 'cannot say')[outside].mean():.0%} not at "
-        f"all; the error of the probabilities is {calibration_error(law, models['regime']):.2f}"
-    )
-    if verdict == GENERALIZING:
-        reasons.append("a model that generalizes may have memorized single texts: give --texts")
+    said, error = verdicts(law)[outside], calibration_error(law, models["regime"])
+    reasons = [
+        _overconfidence("its own sequences", measures),
+        *([] if unseen is None else [_overconfidence("unseen text", unseen)]),
+        f"{measures.twins:.0%} of its sequences agree with another one in 90% of the tokens: "
+        f"{_of_birthday(measures)}",
+        f"not used for the verdict: given all others, a token of its own sequences has an entropy "
+        f"of {measures.entropy:.2f} nats; {measures.low:.0%} of the tokens have less than 0.1",
+        f"calibrated on {len(models)} small models of {models['source'].nunique()} sources; with "
+        f"the source left out, {(said == models['regime'][outside]).mean():.0%} of those outside "
+        f"the transition are judged right and {(said == 'cannot say').mean():.0%} not at all; "
+        f"over all of them the probabilities are off by {error:.2f}",
+        "a model that generalizes may still have memorized single texts: ask with --texts",
+    ]
     return tuple(reasons)
 
 
-def _overconfidence(measures: Measures) -> str:
+def _overconfidence(what: str, measures: Measures) -> str:
     return (
-        f"surer than it is right by {measures.loss - measures.entropy:.2f} nats a token "
-        f"({measures.surprise:.0%})"
+        f"on {what} its loss is {measures.loss - measures.entropy:.2f} nats a token above its "
+        f"entropy, {measures.surprise:.0%} of the NELBO; where a model knows them, the two agree"
     )
 
 
 def _of_birthday(measures: Measures) -> str:
     birthday = measures.birthday
-    if birthday.estimate is None:
+    if birthday.low is None:
         return "none comes twice"
-    high = "ten million or more" if birthday.high is None else f"{birthday.high:.0f}"
+    if birthday.estimate is None:
+        return (
+            f"{birthday.repeated} come more than once, as if drawn from {birthday.low:.0f} or more"
+        )
+    high = "any number" if birthday.high is None else f"{birthday.high:.0f}"
     return (
-        f"{birthday.repeated} come more than once, as of {birthday.estimate:.0f} stored sequences "
-        f"[{birthday.low:.0f}, {high}], if all are as likely"
+        f"{birthday.repeated} come more than once, as if drawn from {birthday.estimate:.0f} "
+        f"(between {birthday.low:.0f} and {high}) that are equally likely"
     )

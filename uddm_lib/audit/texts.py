@@ -23,7 +23,7 @@ from uddm_lib.audit.significance import (
 from uddm_lib.data import vocabulary_size
 from uddm_lib.denoiser import Denoiser
 
-__all__ = ["TextAudit", "audit_texts", "blocks_of_text", "scores_of"]
+__all__ = ["TextAudit", "audit_texts", "blocks_of_text", "check_tokenizer", "scores_of"]
 
 SCORE = "log_p"  # that the p-values are of; chosen on one seed of the laptop sweep
 KIND_LEVEL = 0.01  # of the two-sample test
@@ -142,15 +142,24 @@ def scores_of(
     Raises:
         ValueError: if the tokenizer has tokens that the model lacks, or a text has no token.
     """
+    check_tokenizer(tokenizer, denoiser)
+    length = integer("length", length or getattr(denoiser, "length", None), 3)
+    cut = [blocks_of_text(text, tokenizer, length) for text in texts]
+    blocks, scored = [part for part, _ in cut], [part for _, part in cut]
+    return text_scores(denoiser, texts, blocks, scored, t, seed)
+
+
+def check_tokenizer(tokenizer: PreTrainedTokenizerBase, denoiser: Denoiser) -> None:
+    """Refuse another model's tokenizer.
+
+    Raises:
+        ValueError: if it has tokens that the model lacks.
+    """
     if (size := vocabulary_size(tokenizer)) > denoiser.vocab_size:
         raise ValueError(
             f"the tokenizer has {size} tokens, more than the model's {denoiser.vocab_size}: it is "
             "another model's"
         )
-    length = integer("length", length or getattr(denoiser, "length", None), 3)
-    cut = [blocks_of_text(text, tokenizer, length) for text in texts]
-    blocks, scored = [part for part, _ in cut], [part for _, part in cut]
-    return text_scores(denoiser, texts, blocks, scored, t, seed)
 
 
 def blocks_of_text(
