@@ -107,7 +107,6 @@ def run(options: argparse.Namespace) -> int:
         tokenizer = checkpoints.load_tokenizer(options.checkpoint)
     else:
         print("no tokenizer: every token counts, also special ones")
-    print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
     audit = _of_texts if options.texts else _regime
     content, page, verdict = audit(options, model, tokenizer, given)
     if options.json:
@@ -166,6 +165,7 @@ def _regime(
     audit = regime.audit_regime(
         model, count, length, special, unseen, options.seed, sys.stderr.isatty()
     )
+    print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
     print(f"verdict: {audit.verdict}")
     for name, probability in audit.probabilities.items():
         print(f"  {name}: probability {probability:.2f}")
@@ -204,6 +204,7 @@ def _of_texts(
         level=options.level,
         seed=options.seed,
     )
+    print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
     _print_texts(audit, texts, len(given["unseen"]))
     table = audit.detection
     content = {
