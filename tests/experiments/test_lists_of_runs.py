@@ -275,6 +275,7 @@ def test_notebook_05_shows_a_sweep_of_one_run(tmp_path, monkeypatch):
         cwd=ROOT,
         progress_bar=False,
     )
-    assert "wrote 12 figures and 14 tables" in executed.cells[-1].outputs[-1].text
+    last = [cell for cell in executed.cells if cell.cell_type == "code"][-1]
+    assert "wrote 12 figures and 14 tables" in last.outputs[-1].text
     assert len(list(output.glob("*.png"))) == 12
     assert set(read_table(output / "claims.csv")["verdict"]) == {"not tested"}
