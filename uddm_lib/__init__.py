@@ -24,7 +24,7 @@ training       the training loop: resumable, on any number of processes
 experiments    runs: made from parameters, trained, read back
 statistics     intervals, the transition, a verdict on every claim, comparisons of sweeps
 figures        one function per figure, from tables only
-audit          which texts a model has memorized
+audit          does a model memorize, and which texts
 live           the live page: small runs in one HTML file that a browser runs by itself
 theory         binary associative memories; what can be enumerated, integrated or sampled
 sweep          profiles, their execution on one machine or on a cluster, what they cost

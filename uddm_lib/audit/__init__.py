@@ -1,1 +1,1 @@
-"""Is this text memorized? What a model knows of texts, against texts that it has not seen."""
+"""Audits: which regime a model is in, and which texts it has memorized."""

@@ -32,7 +32,8 @@ FILE = Path(__file__).with_name("calibration.csv")
 # trained, as was CONFIDENT.
 GENERALIZES, MEMORIZES = 0.1, 0.4
 GENERALIZING, TRANSITION, MEMORIZING = REGIMES = ("generalizing", "in transition", "memorizing")
-LEARNED = 0.2  # token recovery of training sequences below which a training has failed
+# Token recovery of training sequences below which a training has failed; set when one had.
+LEARNED = 0.2
 CONFIDENT = 0.7  # probability below which there is no verdict
 # Chosen on five of the eight sources, before the others were trained. Entropies are not among them:
 # what is low for one source is high for another, and with them more models were judged wrong.
