@@ -3,13 +3,12 @@
 The table beside this module has their measures; ``benchmarks/calibration.py`` made it.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 __all__ = [
@@ -64,16 +63,10 @@ def with_regime(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(gap=gap, regime=regime)
 
 
-def fitted(models: pd.DataFrame, features: Sequence[str]) -> Pipeline:
-    """A logistic regression of the regime on the standardized features."""
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION))
-    return classifier.fit(models[list(features)].to_numpy(), models["regime"])
-
-
 def probabilities(
     measured: pd.DataFrame, models: pd.DataFrame, unseen: bool = False
 ) -> pd.DataFrame:
-    """Probability of each regime.
+    """Probability of each regime, by a logistic regression on the standardized features.
 
     Args:
         measured: the features of the models in question, a row a model.
@@ -84,7 +77,8 @@ def probabilities(
         A row a model and a column a regime.
     """
     features = WITH_UNSEEN if unseen else WITHOUT_DATA
-    classifier = fitted(models, features)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARIZATION))
+    classifier.fit(models[features].to_numpy(), models["regime"])
     values = classifier.predict_proba(measured[features].to_numpy())
     table = pd.DataFrame(values, measured.index, classifier.classes_)
     return table.reindex(columns=REGIMES, fill_value=0.0)

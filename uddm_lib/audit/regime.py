@@ -24,6 +24,7 @@ from uddm_lib.audit.calibration import (
 )
 from uddm_lib.audit.generated import DRAWS, SETTINGS, Generated, Measures, generated_by, measures_of
 from uddm_lib.audit.generated import read as read_tokens
+from uddm_lib.audit.texts import ends_and_room
 from uddm_lib.denoiser import Denoiser
 
 __all__ = ["RegimeAudit", "audit_regime", "packed", "setting_for", "special_tokens"]
@@ -180,15 +181,10 @@ def packed(
     Raises:
         ValueError: if ``length`` leaves no room for a token.
     """
-    first, last = (
-        [] if token is None else [token]
-        for token in (tokenizer.bos_token_id, tokenizer.eos_token_id)
-    )
+    first, last, step = ends_and_room(tokenizer, length)
     ids: list[int] = []
     for text in texts:
         ids += [*tokenizer(text, add_special_tokens=False)["input_ids"], *last]
-    if (step := length - len(first) - len(last)) < 1:
-        raise ValueError(f"length={length} leaves no room beside BOS and EOS")
     rows = [
         [*first, *ids[start : start + step], *last] for start in range(0, len(ids) - step + 1, step)
     ]

@@ -162,6 +162,23 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, denoiser: Denoiser) -> N
         )
 
 
+def ends_and_room(
+    tokenizer: PreTrainedTokenizerBase, length: int
+) -> tuple[list[int], list[int], int]:
+    """What begins and what ends a block, where the tokenizer has it, and the tokens between.
+
+    Raises:
+        ValueError: if none fits between.
+    """
+    first, last = (
+        [] if token is None else [token]
+        for token in (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    )
+    if (room := length - len(first) - len(last)) < 1:
+        raise ValueError(f"length={length} leaves no room beside BOS and EOS")
+    return first, last, room
+
+
 def blocks_of_text(
     text: str, tokenizer: PreTrainedTokenizerBase, length: int
 ) -> tuple[list[Int[Tensor, "_"]], list[Bool[Tensor, "_"]]]:
@@ -171,14 +188,12 @@ def blocks_of_text(
     than ``length``.
 
     Raises:
-        ValueError: if the text has no token.
+        ValueError: if the text has no token, or ``length`` leaves no room for one.
     """
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
         raise ValueError(f"the text {text[:40]!r} has no token")
-    first = [token for token in (tokenizer.bos_token_id,) if token is not None]
-    last = [token for token in (tokenizer.eos_token_id,) if token is not None]
-    step = length - len(first) - len(last)
+    first, last, step = ends_and_room(tokenizer, length)
     blocks, scored = [], []
     for start in range(0, len(ids), step):
         part = ids[start : start + step]
