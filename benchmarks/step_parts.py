@@ -1,6 +1,6 @@
 """What a training step of the profile ``laptop`` consists of, and what a training does besides.
 
-python benchmarks/step_parts.py     writes results/step_parts.json (4 minutes, one core)
+python benchmarks/step_parts.py     writes results/step_parts.json (a minute, one core)
 """
 
 import json
@@ -53,10 +53,7 @@ def training_of(group, size):
     loop = TrainingLoop(folder, experiment.blocks, experiment.config, experiment.options)
     loop.objective.train()
     with flushed_denormals():
-        started = time.perf_counter()
-        loop.update(0)
-        first = time.perf_counter() - started
-        seconds = [seconds_of(loop.update, step) for step in range(1, WARM + TIMED)][WARM - 1 :]
+        seconds = [seconds_of(loop.update, step) for step in range(WARM + TIMED)][WARM:]
         with torch.profiler.profile() as profile:
             for step in range(WARM + TIMED, WARM + TIMED + PROFILED):
                 loop.update(step)
@@ -66,11 +63,10 @@ def training_of(group, size):
     parts = parts_of(profile.events())
     tokens = experiment.options.batch_size * experiment.config.length
     return {
-        "step": step,
-        "products at the measured rate": 1e3 * tokens / loop.log.rate_limit,
-        "parts": parts | {"rest": step - sum(parts.values())},
+        "step_ms": step,
+        "parts_ms": parts | {"rest": step - sum(parts.values())},
+        "products_at_the_rate_of_large_ones_ms": 1e3 * tokens / loop.log.rate_limit,
         "steps_s": experiment.options.steps * step / 1e3,
-        "first step, compiling, once for all runs of a size, s": first,
         "validations_s": VALIDATIONS * validation,
     }
 
