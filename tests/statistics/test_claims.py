@@ -234,8 +234,9 @@ def test_a_table_in_markdown_has_a_row_for_a_claim_and_a_column_for_a_corpus():
     lines = claims.markdown(table).splitlines()
     assert lines[0] == "| claim | paper | what must be so | made | other |"
     assert len(lines) == 2 + 3
-    first = "| At the smallest n, training sequences come back | section 5, figure 2 | train recovery, "
-    first += "t = 0.1, smallest n (share) > 0.9 | **does not hold** (large): 0.50 [0."
+    first = "| At the smallest n, training sequences come back | section 5, figure 2 "
+    first += "| train recovery, t = 0.1, smallest n (share) > 0.9 "
+    first += "| **does not hold** (large): 0.50 [0."
     assert lines[2].startswith(first)
     assert "] (large); **holds** (small) | **holds**: 1.00 [" in lines[2]
     assert "| **undecided** (large): 0.10 [" in lines[3]
