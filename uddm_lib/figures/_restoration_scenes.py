@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from uddm_lib.figures._text_panel import Version, outcomes, visible
+from uddm_lib.figures._text_panel import Version, outcomes_so_far, visible
 from uddm_lib.statistics.summary import require_columns
 
 _SECONDS = {"original": 2.0, "corrupted": 2.5, "running": 0.12, "end": 6.0}
@@ -56,8 +56,9 @@ def scenes(table: pd.DataFrame) -> list[Scene]:
     perturbed = {n: _shown(rows["token"]) for n, rows in start.items()}
     state = {n: list(tokens) for n, tokens in perturbed.items()}
     untouched = Version("", original, ["untouched"] * len(original))
+    unseen = "neither model has seen" if len(start) > 1 else "the model has not seen"
     found = [
-        Scene("original", "A text that neither model has seen", dict.fromkeys(start, untouched)),
+        Scene("original", f"A text that {unseen}", dict.fromkeys(start, untouched)),
         _scene("corrupted", original, perturbed, state),
     ]
     for _, changes in table[table["step"] > 0].groupby("step"):
@@ -81,10 +82,7 @@ def _scene(
 ) -> Scene:
     versions = {}
     for n, tokens in state.items():
-        kinds = outcomes(original, perturbed[n], tokens)
-        if phase != "end":  # what the process has not touched yet may still come back
-            waiting = (a == b != c for a, b, c in zip(tokens, perturbed[n], original))
-            kinds = ["corrupted" if waits else kind for waits, kind in zip(waiting, kinds)]
+        kinds = outcomes_so_far(original, perturbed[n], tokens, is_over=phase == "end")
         versions[n] = Version("", list(tokens), kinds)
     scene = Scene(phase, f"The reverse process goes back in time: t = {t:.3f}", versions)
     if phase == "corrupted":

@@ -6,7 +6,7 @@ The versions of a sequence stand under each other, word under word, and wrap tog
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -138,11 +138,27 @@ def versions(sequence: pd.DataFrame, names: Sequence[str] = VERSIONS) -> list[Ve
     return [Version(*row) for row in zip(names, tokens, kinds)]
 
 
+def mark(kind: str) -> dict[str, Any]:
+    """How tokens of a kind are drawn: ``fill`` and ``edge``, which may be None, and ``color``."""
+    return dict(zip(("fill", "edge", "color"), _MARKS[kind]))
+
+
 def outcomes(
     original: Sequence[str], perturbed: Sequence[str], restored: Sequence[str]
 ) -> list[str]:
     """What became of every token of a restored sequence: the kind of its mark."""
     return [_OUTCOMES[a != b, a == c] for a, b, c in zip(original, perturbed, restored)]
+
+
+def outcomes_so_far(
+    original: Sequence[str], perturbed: Sequence[str], state: Sequence[str], is_over: bool
+) -> list[str]:
+    """As :func:`outcomes`; until the process is over, what it has not touched may come back."""
+    kinds = outcomes(original, perturbed, state)
+    if is_over:
+        return kinds
+    waiting = (a == b != c for a, b, c in zip(state, perturbed, original))
+    return ["corrupted" if waits else kind for waits, kind in zip(waiting, kinds)]
 
 
 class TextPanel:
