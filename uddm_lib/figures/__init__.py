@@ -1,4 +1,4 @@
-"""The figures, each drawn from tables alone, in one style.
+"""The figures, each drawn from tables alone, in one style (the network from its configuration).
 
 Here are the paper's figures and those of a training; :mod:`uddm_lib.figures.theory_figures` has
 those of notebook 1. The tables are those of :mod:`uddm_lib.statistics.collect`.
@@ -22,6 +22,7 @@ from uddm_lib.figures.figure4_sequence_entropy import figure4, figure15_sequence
 from uddm_lib.figures.figure5_entropy import figure5
 from uddm_lib.figures.figure9_stability import figure9_stability
 from uddm_lib.figures.film_strip import film_strip
+from uddm_lib.figures.network_diagram import network
 from uddm_lib.figures.phase_diagram import phase_diagram
 from uddm_lib.figures.restoration import gif_element, restoration, save_gif
 from uddm_lib.figures.token_entropy import figure12_token_entropy, token_histograms
@@ -42,6 +43,7 @@ __all__ = [
     "figure15_sequence_entropy",
     "film_strip",
     "gif_element",
+    "network",
     "perplexity",
     "phase_diagram",
     "recovery_against_time",

@@ -56,7 +56,7 @@ def film_strip(
     height = len(strips) * (rows * _ROW + 0.32) + 0.75
     width = max(_LEAST_WIDTH, _SIDE + edges[-1] * _LETTER)
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(len(strips), 1, squeeze=False)[:, 0]
+    axes = list(figure.subplots(len(strips), 1, squeeze=False)[:, 0])
     scale = Normalize(0, math.log(vocab_size or 2))
     for axis, strip in zip(axes, strips):
         _draw_strip(axis, strip, edges, scale if color == "entropy" else None)
