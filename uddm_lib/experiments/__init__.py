@@ -17,7 +17,7 @@ from uddm_lib.experiments.restorations import (
     changes_table,
     film_table,
     most_typical,
-    restorations,
+    restore_states,
 )
 from uddm_lib.experiments.run_tables import entropy_tables, recovery_tables, training_tables
 from uddm_lib.experiments.trained import TrainedRun, load_run, load_runs
@@ -35,7 +35,7 @@ __all__ = [
     "prepare",
     "prepare_runs",
     "recovery_tables",
-    "restorations",
+    "restore_states",
     "train_run",
     "train_runs",
     "training_tables",

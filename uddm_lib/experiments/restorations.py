@@ -15,7 +15,7 @@ from uddm_lib.experiments.trained import TrainedRun
 from uddm_lib.facts import facts_of
 from uddm_lib.schedule import LogLinearSchedule
 
-__all__ = ["Restored", "changes_table", "film_table", "most_typical", "restorations"]
+__all__ = ["Restored", "changes_table", "film_table", "most_typical", "restore_states"]
 
 _BATCH = 64  # sequences at a time: 4,096 tokens, as in sampling.restore on a CPU
 _SEARCHED = 2**16  # training sequences that are compared at a time; some sets fill no memory
@@ -39,7 +39,7 @@ class Restored(NamedTuple):
     rates: pd.DataFrame
 
 
-def restorations(
+def restore_states(
     run: TrainedRun, x: Int[Tensor, "B L"], t: float, steps: int, seed: int = 1
 ) -> Restored:
     """Corrupt sequences and run the reverse process; models of one vocabulary get the same noise.
@@ -114,8 +114,9 @@ def film_table(restored: Sequence[Restored], row: int, states: int = 9) -> pd.Da
         states: how many of each, with the first and the last.
 
     Returns:
-        A row a token: the labels of the run, ``t, position, original, perturbed, token`` and
-        ``entropy``, that of the model's prediction for the token at the state, in nats.
+        A row a token: the labels of the run; ``t``, ``position``; the texts ``original`` and
+        ``token``; whether it was ``corrupted``, is ``right``, and has ``moved`` since the start;
+        ``entropy``, that of the prediction for it at this state, in nats.
     """
     return pd.concat([_film(one, row, states) for one in restored], ignore_index=True)
 
@@ -123,16 +124,18 @@ def film_table(restored: Sequence[Restored], row: int, states: int = 9) -> pd.Da
 def _film(one: Restored, row: int, states: int) -> pd.DataFrame:
     run, model, scored = one.run, one.run.model, one.run.scored
     least_t = max(sampling.T_END, facts_of(model).least_t)
-    texts = {"original": one.x[row, scored], "perturbed": one.states[0, row, scored]}
-    columns = {name: [_text(run, token) for token in part] for name, part in texts.items()}
+    original, perturbed = one.x[row, scored], one.states[0, row, scored]
+    before = {"original": [_text(run, token) for token in original]}
+    before["corrupted"] = (perturbed != original).tolist()
     parts = []
     for i in np.linspace(0, len(one.times) - 1, states).round().astype(int):
         t, state = one.times[i], one.states[i, row]
         sigma = LogLinearSchedule().sigma(max(t, least_t)).to(state.device)
-        h = entropy(model, state[None], sigma)[0, scored]
-        columns["token"] = [_text(run, token) for token in state[scored]]
+        h, state = entropy(model, state[None], sigma)[0, scored], state[scored]
         place = {**run.labels, "t": round(t, 6), "position": range(len(h))}
-        parts.append(pd.DataFrame({**place, **columns, "entropy": h.cpu().numpy()}))
+        now = {"token": [_text(run, token) for token in state], "entropy": h.tolist()}
+        now |= {"right": (state == original).tolist(), "moved": (state != perturbed).tolist()}
+        parts.append(pd.DataFrame({**place, **before, **now}))
     return pd.concat(parts)
 
 

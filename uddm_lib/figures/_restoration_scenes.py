@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from uddm_lib.figures._text_panel import Version, outcomes_so_far, visible
+from uddm_lib.figures._text_panel import Version, outcomes, visible
 from uddm_lib.statistics.summary import require_columns
 
 _SECONDS = {"original": 2.0, "corrupted": 2.5, "running": 0.12, "end": 6.0}
@@ -82,7 +82,10 @@ def _scene(
 ) -> Scene:
     versions = {}
     for n, tokens in state.items():
-        kinds = outcomes_so_far(original, perturbed[n], tokens, is_over=phase == "end")
+        kinds = outcomes(original, perturbed[n], tokens)
+        if phase != "end":  # what the process has not touched yet may still come back
+            waiting = (a == b != c for a, b, c in zip(tokens, perturbed[n], original))
+            kinds = ["corrupted" if waits else kind for waits, kind in zip(waiting, kinds)]
         versions[n] = Version("", list(tokens), kinds)
     scene = Scene(phase, f"The reverse process goes back in time: t = {t:.3f}", versions)
     if phase == "corrupted":

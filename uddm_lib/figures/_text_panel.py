@@ -36,7 +36,7 @@ _MARKS = {  # kind of token -> fill, edge, text color, legend; fills also differ
     "failed": ("#F5B97F", ORANGE, "black", "not recovered"),
     "unstable": (None, "black", "black", "untouched, yet changed"),
 }
-_OUTCOMES = {  # corrupted?, restored as in the original? -> kind of token
+OUTCOMES = {  # corrupted?, restored as in the original? -> kind of token
     (True, True): "recovered",
     (True, False): "failed",
     (False, False): "unstable",
@@ -147,18 +147,7 @@ def outcomes(
     original: Sequence[str], perturbed: Sequence[str], restored: Sequence[str]
 ) -> list[str]:
     """What became of every token of a restored sequence: the kind of its mark."""
-    return [_OUTCOMES[a != b, a == c] for a, b, c in zip(original, perturbed, restored)]
-
-
-def outcomes_so_far(
-    original: Sequence[str], perturbed: Sequence[str], state: Sequence[str], is_over: bool
-) -> list[str]:
-    """As :func:`outcomes`; until the process is over, what it has not touched may come back."""
-    kinds = outcomes(original, perturbed, state)
-    if is_over:
-        return kinds
-    waiting = (a == b != c for a, b, c in zip(state, perturbed, original))
-    return ["corrupted" if waits else kind for waits, kind in zip(waiting, kinds)]
+    return [OUTCOMES[a != b, a == c] for a, b, c in zip(original, perturbed, restored)]
 
 
 class TextPanel:

@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.patches import Rectangle
 
 from uddm_lib.figures._plotting import PINK, Figure, add_title, rows_of_corpus, styled
-from uddm_lib.figures._text_panel import kind_entries, mark, outcomes_so_far, visible
+from uddm_lib.figures._text_panel import OUTCOMES, kind_entries, mark, visible
 
 _WIDTH, _LEAST_WIDTH = 7.2, 5.4  # inches, of the figure
 _SIDE = 0.72  # inches, of the names of the rows
@@ -22,6 +22,8 @@ _GAP = 0.35  # letters between two columns
 _LONGEST = 6  # letters of a token that are shown
 _UNSURE = LinearSegmentedColormap.from_list("unsure", ["white", PINK])
 _COLORS = ("outcome", "entropy")
+_LABELS = ["size", "n", "seed"]
+_COLUMNS = ["t", "position", "original", "token", "corrupted", "right", "moved", "entropy"]
 
 
 @styled
@@ -34,7 +36,8 @@ def film_strip(
 
     Args:
         table: a row a token with the columns ``corpus, size, n, seed, t, position, original,
-            perturbed, token, entropy`` (that of :func:`uddm_lib.experiments.film_table`).
+            token, corrupted, right, moved, entropy``, as :func:`uddm_lib.experiments.film_table`
+            describes them.
         corpus: the corpus to draw.
         color: ``outcome``: what became of a token so far. ``entropy``: how unsure the model is of
             it; a frame then marks what differs from the original.
@@ -47,10 +50,9 @@ def film_strip(
         raise ValueError(f"color={color!r} is not allowed; it must be one of {', '.join(_COLORS)}")
     if color == "entropy" and vocab_size is None:
         raise ValueError("vocab_size=None is not allowed with color='entropy'; give V")
-    texts = ["original", "perturbed", "token"]
-    table = rows_of_corpus(table, corpus, ["size", "n", "seed", "t", "position", *texts, "entropy"])
-    table = table.assign(**{name: [_short(token) for token in table[name]] for name in texts})
-    strips = [strip for _, strip in table.groupby(["size", "n", "seed"], sort=False)]
+    table = rows_of_corpus(table, corpus, _LABELS + _COLUMNS)
+    table = table.assign(original=table["original"].map(_short), token=table["token"].map(_short))
+    strips = [strip for _, strip in table.groupby(_LABELS, sort=False)]
     edges = _edges(table)
     rows = 1 + max(strip["t"].nunique() for strip in strips)
     height = len(strips) * (rows * _ROW + 0.32) + 0.75
@@ -86,21 +88,19 @@ def _edges(table: pd.DataFrame) -> list[float]:
 def _draw_strip(
     axis: Axes, strip: pd.DataFrame, edges: Sequence[float], scale: Normalize | None
 ) -> None:
-    times = sorted(strip["t"].unique(), reverse=True)
+    times = sorted(strip["t"].unique().tolist(), reverse=True)
     states = [strip[strip["t"] == t].sort_values("position") for t in times]
-    original, perturbed = list(states[0]["original"]), list(states[0]["perturbed"])
-    _draw_row(axis, 0, "original", original, [{}] * len(original), edges)
+    _draw_row(axis, 0, "original", list(states[0]["original"]), [{}] * len(states[0]), edges)
     for place, (t, state) in enumerate(zip(times, states), 1):
-        tokens = list(state["token"])
-        kinds = outcomes_so_far(original, perturbed, tokens, is_over=t == 0)
+        kinds = _kinds(state, is_over=t == 0)
         if scale is None:
             styles = [mark(kind) for kind in kinds]
         else:
             styles = [
-                {"fill": _UNSURE(scale(h)), "edge": None if token == before else "black"}
-                for h, token, before in zip(state["entropy"], tokens, original)
+                {"fill": _UNSURE(scale(h)), "edge": None if right else "black"}
+                for h, right in zip(state["entropy"], state["right"])
             ]
-        _draw_row(axis, place, f"t = {t:.2g}", tokens, styles, edges)
+        _draw_row(axis, place, f"t = {t:.2g}", list(state["token"]), styles, edges)
     side = edges[-1] * _SIDE / (_WIDTH - _SIDE)
     axis.set(xlim=(-side, edges[-1] + 0.1), ylim=(len(times) + 1, -0.05))
     axis.set_axis_off()
@@ -113,6 +113,13 @@ def _draw_strip(
         loc="left",
         fontsize=_POINTS,
     )
+
+
+def _kinds(state: pd.DataFrame, is_over: bool) -> list[str]:
+    """What became of every token; what has not moved may come back until the process is over."""
+    kinds = [OUTCOMES[place] for place in zip(state["corrupted"], state["right"])]
+    waits = state["corrupted"] & ~state["moved"] & (not is_over)
+    return ["corrupted" if wait else kind for kind, wait in zip(kinds, waits)]
 
 
 def _draw_row(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from uddm_lib import figures
-from uddm_lib.experiments import TrainedRun, film_table, restorations
+from uddm_lib.experiments import TrainedRun, film_table, restore_states
 
 if TYPE_CHECKING:
     from ipywidgets import interactive  # type: ignore[import-untyped]
@@ -69,7 +69,7 @@ def restored_text(runs: Sequence[TrainedRun], text: str, t: float, seed: int) ->
             (0, 1].
     """
     x = tokens_of_text(runs[0], text)
-    restored = [restorations(run, x, t, STEPS, seed) for run in runs]
+    restored = [restore_states(run, x, t, STEPS, seed) for run in runs]
     corpus, vocab_size = runs[0].labels["corpus"], runs[0].model.vocab_size
     return figures.film_strip(film_table(restored, 0), corpus, "entropy", vocab_size)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from uddm_lib import experiments, figures, metrics
-from uddm_lib.experiments import Restored, changes_table, most_typical, restorations
+from uddm_lib.experiments import Restored, changes_table, most_typical, restore_states
 from uddm_lib.results import atomic_write, provenance, read_table, run_name, write_table
 from uddm_lib.sweep import paths
 
@@ -56,7 +56,7 @@ def main() -> None:
     ]
     x = runs[0].test[: PARAMETERS["sequences"]]
     how = {name: PARAMETERS[name] for name in ("t", "steps", "seed")}
-    restored = [restorations(run, x, **how) for run in runs]
+    restored = [restore_states(run, x, **how) for run in runs]
     row = most_typical([one.rates for one in restored])
     about = provenance(PARAMETERS, PARAMETERS["seed"])
     write_table(changes_table(restored, row), folder / "restoration.csv", about)
