@@ -1,6 +1,7 @@
 """The widget of notebook 3 without a browser: its fields are set, and what it shows is read."""
 
 import importlib.util
+import io
 
 import matplotlib.figure
 import pytest
@@ -28,23 +29,27 @@ def shown(figure):
 
 
 def test_the_fields_choose_what_is_drawn(runs):
-    widget = typed_text.view(runs, TEXT, 0.5, 1, interactive=True)
-    widget.update()
-    text, model, t, seed, _ = widget.children
-    titles, first = shown(widget.result)
+    *fields, message, picture = typed_text.view(runs, TEXT, 0.5, 1, interactive=True).children
+    assert [field.description for field in fields] == ["text", "model", "t", "seed"]
+    chosen = [TEXT, runs, 0.5, 1]
+    changes = ["HGFEDCBA", [runs[1]], 0.9, 2]
+    for place, value in [(0, TEXT), *enumerate(changes)]:
+        chosen[place] = fields[place].value = value
+        text, models, t, seed = chosen
+        buffer = io.BytesIO()
+        typed_text.restored_text(models, text, t, seed).savefig(buffer, format="png")
+        assert picture.value == buffer.getvalue()
+    fields[0].value = "b c!"
+    assert message.value.startswith("text='b c!' has a character that the corpus lacks")
+    assert picture.value == buffer.getvalue()  # the last that could be drawn
+    fields[0].value = TEXT
+    assert message.value == ""
+
+
+def test_the_picture_shows_the_text_for_every_model(runs):
+    titles, letters = shown(typed_text.restored_text(runs, TEXT, 0.5, 1))
     assert [title.partition(":")[0] for title in titles] == ["pico, n = 4", "pico, n = 12"]
-    assert first.count(f"original{TEXT}t = 0.5") == 2
-    text.value = "HGFEDCBA"
-    assert "originalHGFEDCBAt" in shown(widget.result)[1]
-    model.value = [runs[1]]
-    titles, before = shown(widget.result)
-    assert len(titles) == 1
-    seed.value = 2
-    assert shown(widget.result)[1] != before
-    t.value = 0.9
-    assert "t = 0.9" in shown(widget.result)[1]
-    text.value = "b c!"
-    assert widget.result.startswith("text='b c!' has a character that the corpus lacks")
+    assert letters.count(f"original{TEXT}t = 0.5") == 2
 
 
 @pytest.mark.parametrize("interactive, installed", [(False, True), (True, False)])

@@ -1,6 +1,7 @@
 """A text that a person types, corrupted and restored: a widget of Jupyter, or one picture of it."""
 
 import importlib.util
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from uddm_lib import figures
 from uddm_lib.experiments import TrainedRun, film_table, restore_states
 
 if TYPE_CHECKING:
-    from ipywidgets import interactive  # type: ignore[import-untyped]
+    from ipywidgets import VBox  # type: ignore[import-untyped]
 
 __all__ = ["restoration_widget", "restored_text", "tokens_of_text", "view"]
 
@@ -22,7 +23,7 @@ STEPS = 100  # of the reverse process over (0, 1]
 
 def view(
     runs: Sequence[TrainedRun], text: str, t: float, seed: int, interactive: bool
-) -> "interactive | Figure":
+) -> "VBox | Figure":
     """The widget of :func:`restoration_widget`, or where there can be none the picture in it.
 
     Args:
@@ -36,7 +37,7 @@ def view(
     return restored_text(runs, text, t, seed)
 
 
-def restoration_widget(runs: Sequence[TrainedRun], text: str, t: float, seed: int) -> "interactive":
+def restoration_widget(runs: Sequence[TrainedRun], text: str, t: float, seed: int) -> "VBox":
     """Fields for the text, the model, t and the seed, above the picture of :func:`restored_text`.
 
     Raises:
@@ -44,21 +45,31 @@ def restoration_widget(runs: Sequence[TrainedRun], text: str, t: float, seed: in
     """
     import ipywidgets as widgets  # late: nothing else needs it
 
-    def show(text: str, model: Sequence[TrainedRun], t: float, seed: int) -> "Figure | str":
-        try:
-            return restored_text(model, text, t, seed)
-        except ValueError as error:
-            return str(error)
-
-    wide = widgets.Layout(width="42em")
     models = {f"{run.labels['size']}, n = {run.labels['n']:,}": [run] for run in runs}
-    return widgets.interactive(
-        show,
-        text=widgets.Textarea(text, continuous_update=False, layout=wide),
-        model=widgets.Dropdown(options={"all": list(runs), **models}),
-        t=widgets.FloatSlider(t, min=0.01, max=1, step=0.01, continuous_update=False),
-        seed=widgets.BoundedIntText(seed, min=0, max=2**31),
-    )
+    wide = widgets.Layout(width="42em")
+    fields = {
+        "text": widgets.Textarea(text, continuous_update=False, layout=wide),
+        "runs": widgets.Dropdown(options={"all": list(runs), **models}),
+        "t": widgets.FloatSlider(t, min=0.01, max=1, step=0.01, continuous_update=False),
+        "seed": widgets.BoundedIntText(seed, min=0, max=2**31),
+    }
+    message, picture = widgets.Label(), widgets.Image(format="png")
+
+    def show(_: object = None) -> None:
+        try:
+            figure = restored_text(**{name: field.value for name, field in fields.items()})
+        except ValueError as error:
+            message.value = str(error)
+            return
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png")
+        message.value, picture.value = "", buffer.getvalue()
+
+    for name, field in fields.items():
+        field.description = "model" if name == "runs" else name
+        field.observe(show, "value")
+    show()
+    return widgets.VBox([*fields.values(), message, picture])
 
 
 def restored_text(runs: Sequence[TrainedRun], text: str, t: float, seed: int) -> Figure:
