@@ -53,7 +53,7 @@ def test_one_cell_declares_typed_literals_with_a_line_of_help(notebook):
         cell for cell in code_cells(notebook) if "parameters" in cell["metadata"].get("tags", [])
     ]
     assert len(tagged) == 1
-    lines = source(tagged[0]).splitlines()
+    lines = [line for line in source(tagged[0]).splitlines() if not line.startswith("# ")]
     for line, statement in zip(lines, ast.parse(source(tagged[0])).body, strict=True):
         assert isinstance(statement, ast.AnnAssign), line
         ast.literal_eval(statement.value)

@@ -203,7 +203,7 @@ def test_kept_tables_are_read_while_parameters_and_package_are_the_same(runs, mo
 
     first, names = probed(RECOVERY)
     assert names == NAMES
-    again, names = probed(RECOVERY | {"progress": True, "run": "elsewhere"})
+    again, names = probed(RECOVERY | {"progress": True, "run": "elsewhere", "interactive": True})
     assert names == []
     for name, table in first.items():
         pd.testing.assert_frame_equal(table, again[name])

@@ -543,6 +543,18 @@ def test_training_curves_read_in_nats_and_in_perplexity():
     assert ticks == ["1", "2", "5", "10", "20"]
 
 
+def test_training_curves_have_levels_in_both_panels_and_a_floor_per_n_in_its_color():
+    runs, floors = pd.concat([log(16), log(4096)]), {16: 0.2, 4096: 0.5}
+    loss, held_out, _ = figures.training_curves(runs, {"uniform": 2.8}, floors).axes
+    for axis in (loss, held_out):
+        level = axis.lines[2]
+        assert list(level.get_ydata()) == [2.8, 2.8]
+        assert [text.get_text() for text in axis.texts] == ["uniform"]
+    drawn = {line.get_ydata()[0]: line.get_color() for line in loss.lines[3:]}
+    assert drawn == {0.2: loss.lines[0].get_color(), 0.5: loss.lines[1].get_color()}
+    assert len(held_out.lines) == 3
+
+
 @pytest.mark.parametrize("counts, seeds", [([64], 1), ([16, 4096], 1), ([8, 9, 10, 11, 12, 13], 3)])
 def test_training_curves_have_a_line_per_training_and_a_color_per_n(counts, seeds):
     runs = pd.concat([log(n, seed) for n in reversed(counts) for seed in range(seeds)])

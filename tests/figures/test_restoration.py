@@ -1,3 +1,6 @@
+import base64
+import io
+
 import pandas as pd
 import pytest
 from PIL import Image
@@ -7,7 +10,6 @@ from uddm_lib import figures
 from uddm_lib.figures._restoration_scenes import scenes
 from uddm_lib.results import read_table
 from uddm_lib.statistics import collect
-from uddm_lib.sweep import animation
 
 ORIGINAL, PERTURBED = "ab cd", "xb cy"
 CHANGES = {  # n -> (step, position, token): the memorizer writes "qrs t", the generalizer "ab cz"
@@ -77,10 +79,28 @@ def test_the_animation_has_a_frame_per_scene_repeats_and_is_the_same_again(table
         figures.save_gif([], tmp_path, "none")
 
 
-def test_the_sequence_shown_is_the_one_nearest_to_the_mean_of_both_models():
-    one = pd.DataFrame({"recovered": [0.0, 0.2, 0.1, None], "unstable": [0.5, 0.9, 0.7, 0.7]})
-    two = pd.DataFrame({"recovered": [0.2, 0.8, 0.5, 0.5], "unstable": [0.0, 0.0, 0.0, 0.0]})
-    assert animation.most_typical([one, two]) == 2
+def test_other_models_get_no_names_no_curve_and_no_verdict(table):
+    frames = figures.restoration(table)
+    end = frames[-1][0]
+    assert len(end.axes) == 4  # the page and three texts
+    words = [text.get_text() for text in end.axes[0].texts]
+    assert "8 training sequences" in words and "4,096 training sequences" in words
+    assert "The end of the reverse process: t = 0" in words
+
+
+def test_one_model_is_drawn_alone(table):
+    start = figures.restoration(table[table["n"] == 8])[0][0]
+    assert len(start.axes) == 3
+    assert "A text that the model has not seen" in [t.get_text() for t in start.axes[0].texts]
+
+
+def test_an_element_of_a_page_holds_the_animation(table):
+    frames = figures.restoration(table)[-2:]
+    element = figures.gif_element(frames, 'a "text"')
+    assert element.startswith('<img alt="a &quot;text&quot;" src="data:image/gif;base64,')
+    data = base64.b64decode(element.partition("base64,")[2].partition('"')[0])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "GIF" and image.n_frames == 2
 
 
 def test_the_shipped_table_is_drawn():

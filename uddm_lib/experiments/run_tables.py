@@ -27,7 +27,7 @@ __all__ = ["entropy_tables", "recovery_tables", "training_tables"]
 VALIDATION_BLOCKS = 2048  # test blocks of the validation NELBO, each at four noise levels
 SHOWN_SAMPLES = 8  # generated sequences that are kept as text
 
-_NOT_OF_THE_TABLES = ("run", "folder", "progress")
+_NOT_OF_THE_TABLES = ("run", "folder", "progress", "interactive")
 _Tables = dict[str, pd.DataFrame]
 
 

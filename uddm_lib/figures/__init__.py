@@ -1,4 +1,4 @@
-"""The figures, each drawn from tables alone, in one style.
+"""The figures, each drawn from tables alone, in one style (the network from its configuration).
 
 Here are the paper's figures and those of a training; :mod:`uddm_lib.figures.theory_figures` has
 those of notebook 1. The tables are those of :mod:`uddm_lib.statistics.collect`.
@@ -21,8 +21,10 @@ from uddm_lib.figures.figure3_examples import figure3, text_examples
 from uddm_lib.figures.figure4_sequence_entropy import figure4, figure15_sequence_entropy
 from uddm_lib.figures.figure5_entropy import figure5
 from uddm_lib.figures.figure9_stability import figure9_stability
+from uddm_lib.figures.film_strip import film_strip
+from uddm_lib.figures.network_diagram import network
 from uddm_lib.figures.phase_diagram import phase_diagram
-from uddm_lib.figures.restoration import restoration, save_gif
+from uddm_lib.figures.restoration import gif_element, restoration, save_gif
 from uddm_lib.figures.token_entropy import figure12_token_entropy, token_histograms
 from uddm_lib.figures.training_curves import perplexity, training_curves
 
@@ -39,6 +41,9 @@ __all__ = [
     "figure9_stability",
     "figure12_token_entropy",
     "figure15_sequence_entropy",
+    "film_strip",
+    "gif_element",
+    "network",
     "perplexity",
     "phase_diagram",
     "recovery_against_time",

@@ -56,8 +56,9 @@ def scenes(table: pd.DataFrame) -> list[Scene]:
     perturbed = {n: _shown(rows["token"]) for n, rows in start.items()}
     state = {n: list(tokens) for n, tokens in perturbed.items()}
     untouched = Version("", original, ["untouched"] * len(original))
+    unseen = "neither model has seen" if len(start) > 1 else "the model has not seen"
     found = [
-        Scene("original", "A text that neither model has seen", dict.fromkeys(start, untouched)),
+        Scene("original", f"A text that {unseen}", dict.fromkeys(start, untouched)),
         _scene("corrupted", original, perturbed, state),
     ]
     for _, changes in table[table["step"] > 0].groupby("step"):

@@ -6,7 +6,7 @@ The versions of a sequence stand under each other, word under word, and wrap tog
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ _MARKS = {  # kind of token -> fill, edge, text color, legend; fills also differ
     "failed": ("#F5B97F", ORANGE, "black", "not recovered"),
     "unstable": (None, "black", "black", "untouched, yet changed"),
 }
-_OUTCOMES = {  # corrupted?, restored as in the original? -> kind of token
+OUTCOMES = {  # corrupted?, restored as in the original? -> kind of token
     (True, True): "recovered",
     (True, False): "failed",
     (False, False): "unstable",
@@ -138,11 +138,16 @@ def versions(sequence: pd.DataFrame, names: Sequence[str] = VERSIONS) -> list[Ve
     return [Version(*row) for row in zip(names, tokens, kinds)]
 
 
+def mark(kind: str) -> dict[str, Any]:
+    """How tokens of a kind are drawn: ``fill`` and ``edge``, which may be None, and ``color``."""
+    return dict(zip(("fill", "edge", "color"), _MARKS[kind]))
+
+
 def outcomes(
     original: Sequence[str], perturbed: Sequence[str], restored: Sequence[str]
 ) -> list[str]:
     """What became of every token of a restored sequence: the kind of its mark."""
-    return [_OUTCOMES[a != b, a == c] for a, b, c in zip(original, perturbed, restored)]
+    return [OUTCOMES[a != b, a == c] for a, b, c in zip(original, perturbed, restored)]
 
 
 class TextPanel:

@@ -1,5 +1,7 @@
-"""The animation: one unseen text, restored token by token by two models, beside figure 2."""
+"""The animation: one unseen text, restored token by token by one or two models."""
 
+import base64
+import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ from uddm_lib.statistics.summary import of_denoiser
 from uddm_lib.statistics.transition import at_time
 
 _SIZE = 800, 580  # width and height; all lengths here are in pixels at 100 dots an inch
+_NARROW = 520  # width without the curve
 _DPI = 120
 _LEFT, _TEXT_WIDTH = 22, 474
 _LINES, _LINE = 3, 29  # of a text; their distance
@@ -43,25 +46,27 @@ _Text = tuple[Version, list[Place]]
 
 
 @styled
-def restoration(table: pd.DataFrame, recovery: pd.DataFrame) -> list[tuple[Figure, float]]:
+def restoration(
+    table: pd.DataFrame, recovery: pd.DataFrame | None = None
+) -> list[tuple[Figure, float]]:
     """The frames of the animation, and the seconds that each is shown.
 
     Args:
-        table: the restorations of one text by two models, of the n of a memorizer and of a
-            generalizer, with the columns ``corpus, size, n, step, t, position, original, nearest,
-            token``. At step 0 there is a row for every position, with the perturbed token; later
-            there is one for every token that changes. ``nearest`` is the token of the training
-            sequence that is nearest to the end.
-        recovery: as for :func:`figure2`; drawn at its time nearest to that of step 0.
+        table: the restorations of one text by one or two models of different n, with the columns
+            ``corpus, size, n, step, t, position, original, nearest, token``. At step 0 there is a
+            row for every position, with the perturbed token; later there is one for every token
+            that changes. ``nearest`` is the token of the training sequence that is nearest to the
+            end.
+        recovery: as for :func:`figure2`; drawn beside the text at its time nearest to that of
+            step 0. The models are then called a memorizer and a generalizer.
 
     Raises:
         ValueError: if a column or the corpus is missing.
     """
     film = scenes(table)
-    first, t = table.iloc[0], table.loc[table["step"] == 0, "t"].iloc[0]
-    curve = rows_of_corpus(recovery, first["corpus"], ["size", "n", "set", "t", "mean"])
-    curve = of_denoiser(curve[curve["size"] == first["size"]])
-    curve = at_time(curve, min(unique(curve, "t"), key=lambda time: abs(time - t)))
+    curve = None if recovery is None else _curve(table, recovery)
+    if curve is None:  # of other models nobody knows what they did to the text
+        film[-1] = film[-1]._replace(caption="The end of the reverse process: t = 0")
     ns = sorted(film[0].versions)
     versions = [[film[0].versions[ns[0]]] * len(film)]
     versions += [[scene.versions[n] for scene in film] for n in ns]
@@ -72,6 +77,14 @@ def restoration(table: pd.DataFrame, recovery: pd.DataFrame) -> list[tuple[Figur
         (_frame(scene, [states[i] for states in texts], letters, curve), scene.seconds)
         for i, scene in enumerate(film)
     ]
+
+
+def _curve(table: pd.DataFrame, recovery: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``recovery`` at the time nearest to that of the corruption."""
+    first, t = table.iloc[0], table.loc[table["step"] == 0, "t"].iloc[0]
+    curve = rows_of_corpus(recovery, first["corpus"], ["size", "n", "set", "t", "mean"])
+    curve = of_denoiser(curve[curve["size"] == first["size"]])
+    return at_time(curve, min(unique(curve, "t"), key=lambda time: abs(time - t)))
 
 
 def _letters(version: Version, places: Sequence[Place]) -> int:
@@ -88,9 +101,25 @@ def save_gif(
         ValueError: if there is no frame.
         OSError: if the file cannot be written; an older one is left as it was.
     """
+    atomic_write(resolve(folder) / f"{file_name(name)}.gif", _gif(frames, _DPI))
+
+
+def gif_element(frames: Sequence[tuple[matplotlib.figure.Figure, float]], words: str) -> str:
+    """An HTML element that holds the GIF itself, for a notebook and its page.
+
+    ``words`` say what the picture shows where it can't be seen.
+
+    Raises:
+        ValueError: if there is no frame.
+    """
+    data = base64.b64encode(_gif(frames, 100)).decode()
+    return f'<img alt="{html.escape(words)}" src="data:image/gif;base64,{data}">'
+
+
+def _gif(frames: Sequence[tuple[matplotlib.figure.Figure, float]], dpi: float) -> bytes:
     if not frames:
         raise ValueError("no frames")
-    images = [_image(figure) for figure, _ in frames]
+    images = [_image(figure, dpi) for figure, _ in frames]
     palette = images[-1].quantize(_COLORS, dither=Image.Dither.NONE)
     flat = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     buffer = io.BytesIO()
@@ -104,12 +133,12 @@ def save_gif(
         disposal=1,
         optimize=True,
     )
-    atomic_write(resolve(folder) / f"{file_name(name)}.gif", buffer.getvalue())
+    return buffer.getvalue()
 
 
 @styled
-def _image(figure: matplotlib.figure.Figure) -> Image.Image:
-    figure.set_dpi(_DPI)
+def _image(figure: matplotlib.figure.Figure, dpi: float) -> Image.Image:
+    figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     width, height = canvas.get_width_height()
@@ -129,29 +158,36 @@ def _places(states: Sequence[Sequence[str]]) -> list[list[Place]]:
         width += 1
 
 
-def _frame(scene: Scene, texts: Sequence[_Text], letters: int, curve: pd.DataFrame) -> Figure:
+def _frame(
+    scene: Scene, texts: Sequence[_Text], letters: int, curve: pd.DataFrame | None
+) -> Figure:
     """One picture: ``texts`` are the original and those of the models, of ``letters`` a line."""
-    width, height = _SIZE
+    ns = sorted(scene.versions)
+    width = _SIZE[0] if curve is not None else _NARROW
+    height = _SIZE[1] - (_TOPS[2] - _TOPS[1]) * (2 - len(ns))
     figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
     page = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     page.set_axis_off()
     frame = Rectangle((1, 1), width - 2, height - 2, fill=False, edgecolor="0.8", linewidth=1)
     page.add_patch(frame)  # ends the picture where the page around it is dark, or white too
-    _write(page, 32, "One unseen text, restored by two models", 24, weight="bold")
-    _write(page, 66, scene.caption, 19)
+    models = "two models" if len(ns) > 1 else "a model"
+    large, caption = (24, 19) if curve is not None else (20, 17)
+    _write(page, 32, f"One unseen text, restored by {models}", large, weight="bold")
+    _write(page, 66, scene.caption, caption)
     _write(page, _TOPS[0], "the text before", _LARGE, color="0.35")
     for top, text in zip(_TOPS, texts):
         _draw_text(figure, top + 16, text, letters)
-    for top, n, (letter, name) in zip(_TOPS[1:], sorted(scene.versions), _NAMES):
+    for top, n, (letter, name) in zip(_TOPS[1:], ns, _NAMES):
         _draw_badge(page, (_LEFT + 12, top), letter)
-        heading = f"{n:,} training sequences: {name}"
+        heading = f"{n:,} training sequences" + (f": {name}" if curve is not None else "")
         _write(page, top, heading, _LARGE, _LEFT + 32, weight="bold")
         _write(page, top + 26 + _LINES * _LINE, _counts(scene, n), _SMALL, color="0.25")
-    _draw_curve(figure, scene, curve)
+    if curve is not None:
+        _draw_curve(figure, scene, curve)
     figure.legend(
         handles=kind_entries(),
         loc="lower center",
-        ncols=4,
+        ncols=4 if curve is not None else 2,
         fontsize=_points(_SMALL),
         handlelength=1.2,
         handleheight=1,
@@ -180,7 +216,7 @@ def _counts(scene: Scene, n: int) -> str:
 def _draw_text(figure: Figure, top: float, text: _Text, letters: int) -> None:
     """Draw the lines of a text; a letter is as high as a line but for the gap."""
     size = min(_LARGEST, _TEXT_WIDTH / letters / _ADVANCE)
-    width, height = _SIZE
+    width, height = 100 * figure.get_size_inches()
     box = (_LEFT - 1, top, letters * size * _ADVANCE, _LINES * _LINE)
     axis = figure.add_axes(
         (box[0] / width, 1 - (box[1] + box[3]) / height, box[2] / width, box[3] / height),

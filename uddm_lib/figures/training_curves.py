@@ -1,6 +1,8 @@
 """Figures of training: losses against the step, and validation perplexity over a sweep."""
 
+import itertools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -81,7 +83,11 @@ def _draw_references(axis: Axes, corpus: str, corpora: pd.DataFrame | None) -> l
 
 
 @styled
-def training_curves(logs: pd.DataFrame) -> Figure:
+def training_curves(
+    logs: pd.DataFrame,
+    levels: Mapping[str, float] | None = None,
+    floors: Mapping[int, float] | None = None,
+) -> Figure:
     """Training loss, and NELBO of held-out blocks, against the step: a thin line per training.
 
     The right axis reads in perplexity. The y axis ends at 2.5 times the largest value in the
@@ -90,6 +96,8 @@ def training_curves(logs: pd.DataFrame) -> Figure:
     Args:
         logs: the logs of one or more trainings of one corpus and size, with the columns
             ``n, seed, step, loss, validation_nelbo``; losses are in nats per token.
+        levels: lines that both panels share, by name, in nats per token.
+        floors: from n to the least mean of its training loss: short lines in the color of n.
 
     Raises:
         ValueError: if a column is missing.
@@ -116,11 +124,19 @@ def training_curves(logs: pd.DataFrame) -> Figure:
             )
         axis.set(title=title + _beyond(runs, column, top), xlabel="optimizer step", ylim=(0, top))
     axes[0, 0].set_ylabel("NELBO (nats per token)")
+    for (name, y), axis in itertools.product((levels or {}).items(), axes[0]):
+        axis.axhline(y, color="0.45", linewidth=0.8, linestyle=":", zorder=1)
+        right = logs["step"].max()
+        axis.text(right, y, name, fontsize=7, color="0.3", ha="right", va="top")
+    for n, y in (floors or {}).items():
+        axes[0, 0].axhline(y, 0.9, color=styles[n][0], linewidth=1.4, zorder=1.5)
     _add_perplexity_axis(axes[0, 1], top)
     entries = [
         legend_entry(f"n = {n:,}", color=color, marker=marker)
         for n, (color, marker) in evenly_spaced(styles).items()
     ]
+    if floors:
+        entries.append(legend_entry("log n / L\n(right edge)", color=GRAY, linewidth=1.4))
     add_legend(figure, entries, "right")
     return figure
 

@@ -7,23 +7,16 @@ words, ``restoration.txt``.
 """
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from jaxtyping import Int
-from torch import Tensor
-
-from uddm_lib import diffusion, experiments, figures, metrics, sampling
+from uddm_lib import experiments, figures, metrics
+from uddm_lib.experiments import Restored, changes_table, most_typical, restore_states
 from uddm_lib.results import atomic_write, provenance, read_table, run_name, write_table
-from uddm_lib.schedule import LogLinearSchedule
 from uddm_lib.sweep import paths
 
-PARAMETERS = {"sequences": 256, "t": 0.1, "steps": 1000, "seed": 1}
-_BATCH = 64  # sequences at a time: 4,096 tokens, as in sampling.restore on a CPU
+PARAMETERS: dict[str, Any] = {"sequences": 256, "t": 0.1, "steps": 1000, "seed": 1}
 _NEAR = 0.9  # share of equal tokens from which on a text counts as that of a training sequence
 _TEXT = """\
 The animation restoration.gif: one unseen sequence of the King James Bible, restored by the two
@@ -54,24 +47,6 @@ sequences {mean_back:.2f}), {changed:.2f} of the untouched ones were changed (me
 (median {median_near:.2f}; {copies} of {sequences} agree in {limit:.2f} or more)."""
 
 
-class Restored(NamedTuple):
-    """All sequences, restored by one model.
-
-    Attributes:
-        run: the model's run.
-        times: of the states, from the start to 0.
-        states: tokens at every time, the first corrupted.
-        rates: as of :func:`uddm_lib.metrics.recovery_rates`.
-        overlap: share of equal tokens with the nearest training sequence, at the end.
-    """
-
-    run: experiments.TrainedRun
-    times: list[float]
-    states: Int[Tensor, "T B L"]
-    rates: pd.DataFrame
-    overlap: pd.Series
-
-
 def main() -> None:
     """Make the animation, in place of the one that is there."""
     folder = paths.checkout() / "paper_figures"
@@ -79,10 +54,12 @@ def main() -> None:
     runs = [
         experiments.load_run(pretrained / run_name("kjv", "nano", n), "cpu") for n in (16, "all")
     ]
-    restored = [restore(run, PARAMETERS) for run in runs]
+    x = runs[0].test[: PARAMETERS["sequences"]]
+    how = {name: PARAMETERS[name] for name in ("t", "steps", "seed")}
+    restored = [restore_states(run, x, **how) for run in runs]
     row = most_typical([one.rates for one in restored])
     about = provenance(PARAMETERS, PARAMETERS["seed"])
-    write_table(table_of(restored, row), folder / "restoration.csv", about)
+    write_table(changes_table(restored, row), folder / "restoration.csv", about)
     atomic_write(folder / "restoration.txt", words(restored, row, about))
     draw(folder)
 
@@ -98,70 +75,6 @@ def draw(folder: Path) -> None:
     figures.save_gif(frames, folder, "restoration")
     size = (folder / "restoration.gif").stat().st_size
     print(f"paper_figures/restoration.gif: {len(frames)} frames, {size / 1e6:.2f} MB")
-
-
-def restore(run: experiments.TrainedRun, parameters: dict[str, Any]) -> Restored:
-    """Corrupt test sequences and run the reverse process, the same noise for every model.
-
-    Args:
-        run: a trained run.
-        parameters: ``sequences``, ``t``, ``steps`` and ``seed``.
-    """
-    x = run.test[: parameters["sequences"]].long().to(run.model.device)
-    generator = torch.Generator(x.device).manual_seed(parameters["seed"])
-    alpha = LogLinearSchedule().alpha(parameters["t"])
-    z_t = diffusion.corrupt(x, alpha, run.model.vocab_size, generator)
-    parts = []
-    for batch in z_t.split(_BATCH):
-        states = list(
-            sampling.trajectory(
-                run.model, batch, parameters["t"], parameters["steps"], generator=generator
-            )
-        )
-        parts.append(torch.stack([state for _, state in states]))
-    joined = torch.cat(parts, 1)
-    return Restored(
-        run,
-        [t for t, _ in states],
-        joined,
-        metrics.recovery_rates(x, z_t, joined[-1], run.scored),
-        metrics.novelty(joined[-1], run.train, run.scored)["overlap"],
-    )
-
-
-def most_typical(rates: Sequence[pd.DataFrame]) -> int:
-    """The row nearest to the mean in ``recovered`` and ``unstable`` of all tables.
-
-    It has the least sum of squares, and is the first of equals.
-    """
-    numbers = pd.concat([table[["recovered", "unstable"]] for table in rates], axis=1)
-    distances = ((numbers - numbers.mean()) ** 2).sum(axis=1, skipna=False)
-    return int(np.nanargmin(distances.to_numpy()))
-
-
-def table_of(restored: Sequence[Restored], row: int) -> pd.DataFrame:
-    """The restorations of one sequence, as :func:`uddm_lib.figures.restoration` takes them."""
-    rows = [entry for one in restored for entry in _changes(one, row)]
-    return pd.DataFrame(rows)
-
-
-def _changes(one: Restored, row: int) -> Iterator[dict[str, Any]]:
-    """All tokens at step 0, and those that a later step changes."""
-    run, scored = one.run, one.run.scored
-    states = one.states[:, row][:, scored]
-    stored = run.train[:, scored]
-    nearest = stored[(stored == states[-1]).sum(1).argmax()]
-    original = run.test[row, scored]
-
-    def text(token: Tensor) -> str:
-        return str(run.tokenizer.decode([int(token)]))
-
-    for step, (t, state) in enumerate(zip(one.times, states)):
-        changed = state != states[step - 1] if step else torch.ones_like(state, dtype=torch.bool)
-        for i in changed.nonzero()[:, 0].tolist():
-            texts = {"original": original[i], "nearest": nearest[i], "token": state[i]}
-            place = {"step": step, "t": round(t, 6), "position": i}
-            yield {**run.labels, **place, **{name: text(token) for name, token in texts.items()}}
 
 
 def words(restored: Sequence[Restored], row: int, about: dict[str, Any]) -> str:
@@ -183,16 +96,17 @@ def words(restored: Sequence[Restored], row: int, about: dict[str, Any]) -> str:
 
 def _words_of(one: Restored, row: int) -> str:
     this, mean = one.rates.iloc[row], one.rates.mean(numeric_only=True)
+    overlap = metrics.novelty(one.states[-1], one.run.train, one.run.scored)["overlap"]
     return _MODEL.format(
         n=one.run.labels["n"],
         back=this["recovered"],
         mean_back=mean["recovered"],
         changed=this["unstable"],
         mean_changed=mean["unstable"],
-        near=one.overlap[row],
-        median_near=one.overlap.median(),
-        copies=int((one.overlap >= _NEAR).sum()),
-        sequences=len(one.overlap),
+        near=overlap[row],
+        median_near=overlap.median(),
+        copies=int((overlap >= _NEAR).sum()),
+        sequences=len(overlap),
         limit=_NEAR,
     )
 
