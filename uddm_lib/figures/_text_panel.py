@@ -126,7 +126,9 @@ class Version(NamedTuple):
     kinds: list[str]
 
 
-def versions(sequence: pd.DataFrame, names: Sequence[str] = VERSIONS) -> list[Version]:
+def versions(
+    sequence: pd.DataFrame, names: Sequence[str] = ("original", "corrupted", "restored")
+) -> list[Version]:
     """A sequence (a row per token) as it was, perturbed, and restored, under such ``names``."""
     original, perturbed, restored = (list(sequence[version]) for version in VERSIONS)
     kinds = (
@@ -204,15 +206,16 @@ def _panels(table: pd.DataFrame) -> list[list[TextPanel]]:
     sets = {"train": "training", "test": "unseen test"}
     sets = {name: text for name, text in sets.items() if name in set(table["set"])}
     rows = []
-    for n in sorted(table["n"].unique()):
+    for n in sorted(map(int, table["n"].unique())):
         parts = {text: table[(table["n"] == n) & (table["set"] == s)] for s, text in sets.items()}
-        rows.append(
-            [
-                TextPanel(f"n = {n:,}, {text} sequence", versions(part.sort_values("position")))
-                for text, part in parts.items()
-            ]
-        )
+        rows.append([_panel(n, text, part.sort_values("position")) for text, part in parts.items()])
     return rows
+
+
+def _panel(n: int, text: str, sequence: pd.DataFrame) -> TextPanel:
+    rows = versions(sequence)
+    back, failed = (rows[2].kinds.count(kind) for kind in ("recovered", "failed"))
+    return TextPanel(f"n = {n:,}, {text} sequence: {back} of {back + failed} came back", rows)
 
 
 def draw_tokens(
