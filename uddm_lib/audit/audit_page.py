@@ -32,7 +32,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; } th, td { padding: .25rem 1rem .25rem 0; text-align: left; }
 svg { max-width: 100%; height: auto; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-pre { margin: .25rem 0 1rem; } pre + p { margin-top: 1.5rem; } p:has(+ pre) { margin-bottom: 0; }
+pre { margin: .25rem 0 1.25rem; } p:has(+ pre) { margin-bottom: 0; }
+pre:has(+ .near) { margin-bottom: 0; } .near { margin-top: .25rem; opacity: .8; }
+.near + pre { opacity: .8; margin-top: 0; }
 pre span { border-radius: 2px; } .verdict { font-size: 1.25rem; font-weight: 600; }
 """
 
@@ -142,7 +144,10 @@ def _nearest(nearest: pd.DataFrame | None, index: int) -> str:
         return ""
     overlap, passage = nearest.iloc[index][["overlap", "nearest"]]
     text = html.escape(passage[: 10 * TOKENS]).replace("\n", "&#9166;")
-    return f"<p>nearest in the training text, overlap {overlap:.0%}:</p>\n<pre>{text}</pre>\n"
+    return (
+        f'<p class="near">nearest in the training text, overlap {overlap:.0%}:</p>\n'
+        f"<pre>{text}</pre>\n"
+    )
 
 
 def _measure(nearest: pd.DataFrame | None) -> str:

@@ -265,9 +265,9 @@ def _nearest(
     from uddm_lib.audit.nearest import MEASURE, nearest_passages
 
     nearest = nearest_passages(sequences, data.iterate_texts(file), tokenizer)
-    share = nearest["overlap"]
-    print(f"{len(nearest)} of them held against the training text; {MEASURE}")
-    print(f"  overlap from {share.min():.0%} to {share.max():.0%}, median {share.median():.0%}")
+    print(f"nearest passages of the training text; {MEASURE}")
+    low, middle, high = nearest["overlap"].quantile([0, 0.5, 1])
+    print(f"  overlap of {len(nearest)} from {low:.0%} to {high:.0%}, median {middle:.0%}")
     first = nearest.sort_values("overlap", ascending=False, kind="stable").head(SHOWN)
     for text, overlap, passage in first.itertuples(index=False):
         print(f"  {overlap:4.0%}  {text[:40]!r} ~ {passage[:40]!r}")

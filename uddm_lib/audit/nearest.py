@@ -62,11 +62,15 @@ def nearest_passages(
         tail = stream[len(stream) - longest :]
     return pd.DataFrame(
         {
-            "text": tokenizer.batch_decode(wanted),
+            "text": [_said(tokenizer, tokens) for tokens in wanted],
             "overlap": best / np.array([len(tokens) for tokens in wanted]),
-            "nearest": tokenizer.batch_decode([tokens[tokens >= 0] for tokens in passages]),
+            "nearest": [_said(tokenizer, tokens) for tokens in passages],
         }
     )
+
+
+def _said(tokenizer: PreTrainedTokenizerBase, tokens: Int[np.ndarray, "_"]) -> str:
+    return str(tokenizer.decode(tokens[tokens >= 0].tolist()))
 
 
 def _streamed(
@@ -79,9 +83,11 @@ def _streamed(
     for text in texts:
         count += 1
         ids += [*tokenizer(text, add_special_tokens=False)["input_ids"], *end]
-        while len(ids) >= chunk:
-            yield np.array(ids[:chunk], np.int32)
-            ids = ids[chunk:]
+        if len(ids) >= chunk:
+            whole = len(ids) // chunk * chunk
+            for start in range(0, whole, chunk):
+                yield np.array(ids[start : start + chunk], np.int32)
+            ids = ids[whole:]
     if not count:
         raise ValueError("training holds no text; at least one is needed")
     yield np.array([*ids, *[-1] * longest], np.int32)

@@ -164,12 +164,12 @@ def scores_of(
     check_tokenizer(tokenizer, denoiser)
     length = integer("length", length or getattr(denoiser, "length", None), 3)
     half = ends_and_room(tokenizer, length)[2] // 2
-    once, twice = (
-        tuple(zip(*(blocks_of_text(text, tokenizer, length, first) for text in texts)))
-        for first in (0, half)
+    once = [blocks_of_text(text, tokenizer, length) for text in texts]
+    twice = [blocks_of_text(text, tokenizer, length, half) for text in texts]
+    values = token_values(denoiser, [part for part, _ in once], [part for _, part in once], t, seed)
+    second = token_log_p(
+        denoiser, [part for part, _ in twice], [part for _, part in twice], t, seed
     )
-    values = token_values(denoiser, *once, t, seed)
-    second = token_log_p(denoiser, *twice, t, seed)
     best = [max(value[0], other, key=torch.mean) for value, other in zip(values, second)]
     return text_scores(texts, values, second), best
 
