@@ -1,7 +1,7 @@
 """What ``uddm audit`` says of a model's training texts, and how well its scores find them.
 
     python benchmarks/audit_texts.py --runs runs/laptop   writes results/audit_texts.csv (1 minute)
-    python benchmarks/audit_texts.py --cuts               writes results/audit_cuts.csv (1 minute)
+    python benchmarks/audit_texts.py --cuts               writes results/audit_cuts.csv (5 minutes)
 
 The models are those of one seed; the score of the audit was chosen on another one, seed 1. The
 second table is of the memorizer that ships: texts that are cut elsewhere than its training blocks.

@@ -9,7 +9,7 @@ import torch
 from helpers.paths import ROOT
 from uddm_lib import experiments, metrics
 from uddm_lib.audit.nearest import nearest_passages
-from uddm_lib.data import load_tokenizer
+from uddm_lib.data import load_corpus, load_tokenizer
 
 TEXTS = [
     "In the beginning God created the heaven and the earth.",
@@ -86,3 +86,18 @@ def test_what_a_memorizer_has_memorized(tokenizer):
     stored = nearest_passages(list(run.train[:, 1:-1]), texts, tokenizer)
     unseen = nearest_passages(list(run.test[:40, 1:-1]), texts, tokenizer)
     assert (stored["overlap"] == 1).sum() > 12 and unseen["overlap"].max() < 0.4
+
+
+@pytest.mark.slow
+def test_unseen_texts_have_some_overlap(tokenizer):
+    """What docs/audit.md says of it."""
+    corpus = load_corpus("kjv", 64, 80)
+    texts = (tokenizer.decode(block, skip_special_tokens=True) for block in corpus.train)
+    sequences = [block[1:-1] for block in corpus.test[:20]]
+    overlap = nearest_passages(sequences, texts, tokenizer)["overlap"]
+    low, middle, high = overlap.quantile([0, 0.5, 1])
+    document = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert (
+        f"an overlap of {100 * low:.0f} to {high:.0%}, median {middle:.0%}".replace("%", " %")
+        in document
+    )

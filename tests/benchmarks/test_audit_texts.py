@@ -4,10 +4,25 @@ from helpers.paths import ROOT
 from uddm_lib.audit.texts import SCORE
 from uddm_lib.results import read_table
 
+TEXT = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_texts_cut_elsewhere():
+    table = read_table(ROOT / "benchmarks" / "results" / "audit_cuts.csv")
+    for row in table.itertuples(index=False):
+        assert f"\n| {' | '.join(map(str, row))} |\n" in TEXT
+    assert (table["part"] == table["texts"]).all()
+    rows = table.set_index("shift")
+    assert (rows["log_p"] >= rows["texts"] - 1)[:16].all()  # up to a quarter of a block
+    last = rows.loc[31]
+    said = (
+        f"it finds {last['log_p']} of {last['texts']} texts, and two cuts find {last['best_log_p']}"
+    )
+    assert said in TEXT
+
 
 def test_the_table_of_the_document():
     table = read_table(ROOT / "benchmarks" / "results" / "audit_texts.csv")
-    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     for n, part in table.groupby("n"):
         rows = part.set_index("score")
         cells = [
@@ -16,8 +31,8 @@ def test_the_table_of_the_document():
         ]
         first = rows.iloc[0]
         cells.append(f"{first['verdict']}, {first['found']} of {first['members']}")
-        assert f"\n| {n:,} | {' | '.join(cells)} |\n" in text
+        assert f"\n| {n:,} | {' | '.join(cells)} |\n" in TEXT
     auc = table[table["score"] == SCORE].set_index("n")["auc"]
     assert auc[16] > 0.99 and auc[128] > 0.99 and auc.iloc[-1] < 0.6
     assert table["unseen"].unique().tolist() == [500]
-    assert f"p = {table['blind_p'].iloc[-1]:.3f} for 192 texts" in text
+    assert f"p = {table['blind_p'].iloc[-1]:.3f} for 192 texts" in TEXT

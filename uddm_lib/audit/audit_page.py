@@ -104,7 +104,7 @@ def texts_page(
         nearest: of every text in question, by
             :func:`~uddm_lib.audit.nearest.nearest_passages`.
     """
-    first = audit.texts.sort_values("p_value", kind="stable").head(SHOWN)
+    first = audit.texts.sort_values(SCORE, ascending=False).head(SHOWN)
     suspected = ""
     for i, row in zip(map(int, first.index), first.to_dict("records")):
         memorized = "memorized" if row["memorized"] else "not found to be memorized"
