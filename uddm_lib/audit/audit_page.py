@@ -151,7 +151,7 @@ def _nearest(nearest: pd.DataFrame | None, index: int) -> str:
 
 
 def _measure(nearest: pd.DataFrame | None) -> str:
-    return "" if nearest is None else f"<p>{html.escape(MEASURE)}.</p>"
+    return "" if nearest is None else f"<p>{MEASURE[0].upper()}{MEASURE[1:]}.</p>"
 
 
 def _key(what: str) -> str:
