@@ -34,6 +34,18 @@ def test_a_cpu_whose_instructions_are_unknown_has_none(monkeypatch):
     assert not devices.has_fast_bf16(CPU)
 
 
+def test_a_device_is_chosen_by_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert devices.chosen("auto") == devices.chosen("cpu") == CPU
+    with pytest.raises(ValueError, match="device='cuda' is not there: PyTorch sees no GPU"):
+        devices.chosen("cuda")
+    for name in ("mps", "gpu"):
+        with pytest.raises(ValueError, match=f"device='{name}' is not allowed.*auto, cpu, cuda"):
+            devices.chosen(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert devices.chosen("auto") == devices.chosen("cuda") == torch.device("cuda")
+
+
 @pytest.mark.parametrize("supported", [True, False])
 def test_a_gpu_has_fast_bf16_if_it_does_not_emulate_it(monkeypatch, supported):
     monkeypatch.setattr(

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 import torch
 
 __all__ = [
+    "chosen",
     "compiled",
     "computed_in",
     "default_device",
@@ -27,6 +28,22 @@ _BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
 def default_device() -> torch.device:
     """A GPU of CUDA (or ROCm) if there is one, else the CPU; others, as MPS, lack float64."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def chosen(name: str) -> torch.device:
+    """The device that an option names: ``auto`` (:func:`default_device`), ``cpu`` or ``cuda``.
+
+    Raises:
+        ValueError: if it is another, or there is no such GPU here.
+    """
+    if name == "auto":
+        return default_device()
+    if name not in ("cpu", "cuda"):
+        why = ": float64 is needed, which it lacks" if name == "mps" else ""
+        raise ValueError(f"device={name!r} is not allowed{why}; allowed are auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device='cuda' is not there: PyTorch sees no GPU; allowed are auto, cpu")
+    return torch.device(name)
 
 
 def matmul_rate(

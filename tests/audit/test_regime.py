@@ -215,15 +215,22 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     lines = [run.tokenizer.decode(x, skip_special_tokens=True) for x in run.test[:80]]
     (tmp_path / "unseen").write_text("\n".join(line.replace("\n", " ") for line in lines))
     files = ["--json", str(tmp_path / "out.json"), "--html", str(tmp_path / "out.html")]
-    more = ["--unseen", str(tmp_path / "unseen")]
+    more = ["--unseen", str(tmp_path / "unseen"), "--training", str(tmp_path / "training")]
+    stored = [run.tokenizer.decode(x[1:-1]) for x in run.train]
+    (tmp_path / "training").write_text("\n".join(stored))
     assert main(["audit", str(model), *files, *more, "--minutes", "1000"]) == 4
     out = capsys.readouterr().out
     assert "verdict: memorizing" in out and "come more than once" in out
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["verdict"] == MEMORIZING and sum(content["probabilities"].values()) > 0.99
+    # The model wrote whole blocks of its training text.
+    assert len(content["generated"]) == 64 and "to 100%, median" in out
+    copies = [row for row in content["generated"] if row["overlap"] == 1]
+    assert len(copies) > 4 and all(row["text"] == row["nearest"] for row in copies)
     page = (tmp_path / "out.html").read_text()
+    assert page.count("nearest in the training text") == 12
     assert (
-        page.count("<pre>") == 12
+        page.count("<pre>") == 12 + 12 + 1
         and "<svg" in page
         and "http" not in page.replace("http://www.w3.org", "")
     )

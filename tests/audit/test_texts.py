@@ -4,15 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binom
+from sklearn.metrics import roc_auc_score
 
 from helpers.command_line import error_line
 from helpers.paths import ROOT
-from uddm_lib import checkpoints, experiments
+from uddm_lib import checkpoints, data, experiments
 from uddm_lib.__main__ import main
-from uddm_lib.audit import significance
+from uddm_lib.audit import scores, significance
 from uddm_lib.audit import texts as audit
-from uddm_lib.audit.scores import SCORES, text_scores
+from uddm_lib.audit.scores import SCORES, text_scores, token_log_p, token_values
 
 PRETRAINED = ROOT / "runs" / "pretrained"
 
@@ -32,6 +34,15 @@ def generalizer():
     return experiments.load_run(PRETRAINED / "kjv-nano-nall-s1", "cpu")
 
 
+class Uniform:
+    """A model that has learned nothing."""
+
+    vocab_size = 80
+
+    def denoise(self, z_t, sigma):
+        return torch.zeros(*z_t.shape, 80)
+
+
 def decoded(run, blocks):
     return [run.tokenizer.decode(block, skip_special_tokens=True) for block in blocks]
 
@@ -46,11 +57,12 @@ def test_memorized_texts_are_found(memorizer, verses):
     result = audit.audit_texts(
         memorizer.model, memorizer.tokenizer, stored[:8] + unseen[:20], unseen[40:], stored[8:]
     )
-    assert (
-        result.verdict == "memorized"
-        and result.texts["memorized"].tolist() == [True] * 8 + [False] * 20
-    )
-    assert "8 of 28 texts stand out" in result.reasons[-1]
+    memorized = result.texts["memorized"]
+    assert result.verdict == "memorized" and memorized[:8].all() and memorized[8:].sum() <= 2
+    assert f"{memorized.sum()} of 28 texts stand out" in result.reasons[-1]
+    counts = [len(values) for values in result.log_p]
+    assert counts == [*result.texts["tokens"], *result.unseen["tokens"]]
+    assert result.log_p[3].mean().item() == pytest.approx(result.texts["best_log_p"][3])
     found = result.detection.set_index("score")
     assert found.loc["log_p", "auc"] > 0.99 and set(found.index) == set(SCORES)
 
@@ -134,16 +146,76 @@ def test_blocks_of_a_text(memorizer):
     assert all((block[0].item(), block[-1].item()) == ends for block in blocks)
 
 
+def test_a_text_may_be_cut_after_fewer_tokens(memorizer):
+    text = " ".join(["And God said"] * 20)
+    whole, _ = audit.blocks_of_text(text, memorizer.tokenizer, 16)
+    for first_tokens in (1, 5, 14):
+        blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 16, first_tokens)
+        assert len(blocks[0]) == first_tokens + 2 and {len(b) for b in blocks[1:-1]} == {16}
+        both = [torch.cat([b[1:-1] for b in cut]) for cut in (blocks, whole)]
+        assert torch.equal(*both) and all(mask.sum() == len(mask) - 2 for mask in scored)
+    short, _ = audit.blocks_of_text("And", memorizer.tokenizer, 16, 10)
+    assert torch.equal(short[0], audit.blocks_of_text("And", memorizer.tokenizer, 16)[0][0])
+
+
 def test_scores_are_means_over_tokens(memorizer):
     text = decoded(memorizer, memorizer.train[:1])[0]
-    cut = audit.blocks_of_text(text, memorizer.tokenizer, 16)
-    row = text_scores(memorizer.model, [text], [cut[0]], [cut[1]]).iloc[0]
-    assert row["tokens"] == sum(int(mask.sum()) for mask in cut[1])
+    blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 16)
+    values = token_values(memorizer.model, [blocks], [scored])
+    (log_p,) = token_log_p(memorizer.model, [blocks], [scored])
+    row = text_scores([text], values, [log_p + 1]).iloc[0]
+    assert row["tokens"] == len(log_p) == sum(int(mask.sum()) for mask in scored)
     assert row["log_p"] < 0 and row["entropy"] < 0 and row["loss"] < 0
-    twice = [text, text], [cut[0]] * 2, [cut[1]] * 2
-    table = text_scores(memorizer.model, *twice)
-    assert table["log_p"].tolist() == pytest.approx([row["log_p"]] * 2, rel=1e-5)
-    assert abs(table["loss"][0] - table["loss"][1]) < 0.5 * abs(row["loss"])  # the same times
+    assert row["log_p"] == pytest.approx(log_p.mean().item(), rel=1e-5)
+    assert row["best_log_p"] == pytest.approx(row["log_p"] + 1)
+    first, second = token_values(memorizer.model, [blocks] * 2, [scored] * 2)
+    assert first[0].tolist() == pytest.approx(second[0].tolist(), rel=1e-4)
+    assert abs((first - second)[3].mean()) < 0.5 * abs(row["loss"])  # the same times
+
+
+def test_values_are_in_the_order_of_the_tokens(memorizer):
+    """Blocks of one length are read together, and the last of a text is shorter."""
+    text = decoded(memorizer, memorizer.train[:1])[0]
+    blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 32)
+    (together,) = token_log_p(memorizer.model, [blocks], [scored])
+    apart = [token_log_p(memorizer.model, [[b]], [[m]])[0] for b, m in zip(blocks, scored)]
+    assert len({len(block) for block in blocks}) == 2
+    assert together.tolist() == pytest.approx(torch.cat(apart).tolist(), rel=1e-3, abs=1e-5)
+
+
+def test_texts_cut_half_a_block_later_are_found_by_the_second_cut(memorizer, verses):
+    """Half of each text was trained on, as docs/audit.md says."""
+    train = data.load_corpus("kjv", 64, 80).train
+    stream = train[:, 1:-1].flatten()
+    starts = [62 * int((train == block).all(1).nonzero()[0, 0]) for block in memorizer.train]
+    texts = decoded(memorizer, [stream[start + 31 : start + 93] for start in starts])
+    unseen = verses[1][:120]
+    table, _ = audit.scores_of(memorizer.model, memorizer.tokenizer, texts + unseen)
+    kinds = [1] * 16 + [0] * 120
+    assert (table["best_log_p"] >= table["log_p"]).all()
+    few, _ = audit.scores_of(memorizer.model, memorizer.tokenizer, unseen[:2] + texts[:2])
+    same = [*table["best_log_p"][16:18], *table["best_log_p"][:2]]
+    assert few["best_log_p"].tolist() == pytest.approx(same, rel=1e-3)  # in whichever file it is
+    assert roc_auc_score(kinds, table["log_p"]) < 0.8
+    assert roc_auc_score(kinds, table["best_log_p"]) > 0.95
+    p_values = significance.conformal_p_values(
+        table["best_log_p"][:16].to_numpy(), table["best_log_p"][16:].to_numpy()
+    )
+    assert significance.discoveries(p_values, 0.1).sum() >= 14
+
+
+def test_blocks_go_to_the_device_of_the_denoiser(memorizer, verses, monkeypatch):
+    def asked(denoiser, z_t, sigma):
+        raise NotImplementedError(f"{z_t.device}, {sigma.device}")
+
+    class Elsewhere(Uniform):
+        device = torch.device("meta")
+
+    blocks, scored = audit.blocks_of_text(verses[0][0], memorizer.tokenizer, 16)
+    monkeypatch.setattr(scores, "leave_one_out", asked)
+    for denoiser, where in ((Elsewhere(), "meta"), (Uniform(), "cpu"), (memorizer.model, "cpu")):
+        with pytest.raises(NotImplementedError, match=f"{where}, {where}"):
+            scores.token_log_p(denoiser, [blocks], [scored])
 
 
 def test_the_command(tmp_path, memorizer, verses, capsys):
@@ -153,12 +225,17 @@ def test_the_command(tmp_path, memorizer, verses, capsys):
     model = str(PRETRAINED / "kjv-nano-n000016-s1" / "model")
     files = ["--texts", str(tmp_path / "texts"), "--unseen", str(tmp_path / "unseen")]
     more = ["--members", str(tmp_path / "members"), "--json", str(tmp_path / "out.json")]
-    assert main(["audit", model, *files, *more]) == 4
+    more += ["--training", str(tmp_path / "members"), "--html", str(tmp_path / "out.html")]
+    assert main(["audit", model, *files, *more, "--device", "cpu"]) == 4
     out = capsys.readouterr().out
     assert "verdict: memorized" in out and "3 texts, 100 unseen" in out and "min_k" in out
     content = json.loads((tmp_path / "out.json").read_text())
     assert [row["memorized"] for row in content["texts"]] == [True] * 3
     assert content["facts"]["output"] == "leave-one-out" and len(content["unseen"]) == 100
+    overlaps = [row["overlap"] for row in content["texts"]]
+    assert max(overlaps) < 0.5 and f"overlap of 3 from {min(overlaps):.0%} to" in out
+    page = (tmp_path / "out.html").read_text()
+    assert page.count("nearest in the training text, overlap ") == 3
     generalizer = str(PRETRAINED / "kjv-nano-nall-s1" / "model")
     assert main(["audit", generalizer, *files]) == 0
     assert main(["audit", model, "--texts", files[3], "--unseen", files[1]]) == 3
@@ -174,6 +251,11 @@ def test_errors(tmp_path, memorizer, capsys):
             capsys, "audit", model, "--texts", tmp_path / texts, "--unseen", tmp_path / "one"
         )
         assert message in line
+    for name, message in {"none": "holds no text", "nowhere": "neither a file nor"}.items():
+        line = error_line(capsys, "audit", model, "--training", tmp_path / name)
+        assert message in line
+    line = error_line(capsys, "audit", model, "--device", "mps")
+    assert "device='mps' is not allowed: float64 is needed, which it lacks" in line
     small = checkpoints.load(model)
     small.config.vocab_size = 60  # its tokenizer has more
     with pytest.raises(ValueError, match="the tokenizer has 80 tokens, more than the model's 60"):

@@ -4,10 +4,26 @@ from helpers.paths import ROOT
 from uddm_lib.audit.texts import SCORE
 from uddm_lib.results import read_table
 
+TEXT = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_texts_cut_elsewhere():
+    table = read_table(ROOT / "benchmarks" / "results" / "audit_cuts.csv")
+    assert table["seed"].unique().tolist() == [1, 2, 3]
+    for shift, rows in table.groupby("shift"):
+        found = [", ".join(map(str, rows[name])) for name in ("log_p", "best_log_p", "part")]
+        assert f"\n| {shift} | {rows['texts'].iloc[0]} | {' | '.join(found)} |\n" in TEXT
+    near, half = table[table["shift"] <= 4], table[table["shift"] == 31]
+    assert near["log_p"].equals(near["texts"]) and near["best_log_p"].equals(near["texts"])
+    once, twice = ("{}, {} and {}".format(*half[name]) for name in ("log_p", "best_log_p"))
+    assert f"one cut finds {once} of 32 texts, and\ntwo cuts find {twice}." in TEXT
+    missed = (table["texts"] - table["part"]).sum()
+    assert f"{missed} of these {table['texts'].sum()} parts are missed." in TEXT
+    assert missed < (table["texts"] - table["best_log_p"]).sum() / 10
+
 
 def test_the_table_of_the_document():
     table = read_table(ROOT / "benchmarks" / "results" / "audit_texts.csv")
-    text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     for n, part in table.groupby("n"):
         rows = part.set_index("score")
         cells = [
@@ -16,8 +32,8 @@ def test_the_table_of_the_document():
         ]
         first = rows.iloc[0]
         cells.append(f"{first['verdict']}, {first['found']} of {first['members']}")
-        assert f"\n| {n:,} | {' | '.join(cells)} |\n" in text
+        assert f"\n| {n:,} | {' | '.join(cells)} |\n" in TEXT
     auc = table[table["score"] == SCORE].set_index("n")["auc"]
     assert auc[16] > 0.99 and auc[128] > 0.99 and auc.iloc[-1] < 0.6
     assert table["unseen"].unique().tolist() == [500]
-    assert f"p = {table['blind_p'].iloc[-1]:.3f} for 192 texts" in text
+    assert f"p = {table['blind_p'].iloc[-1]:.3f} for 192 texts" in TEXT

@@ -135,6 +135,13 @@ def test_configurations_of_diffusion_gemma(tmp_path, change, message):
         checkpoints.load_uddm(folder)
 
 
+def test_diffusion_gemma_says_where_it_is():
+    model = checkpoints.load(reference("diffusiongemma")[0])
+    assert model.device == torch.device("cpu")
+    assert model.to("meta").device == torch.device("meta")
+    assert checkpoints.load(reference("diffusiongemma")[0], "meta").device == torch.device("meta")
+
+
 def test_diffusion_gemma_generates():
     """A step is that of its own law, however small t is."""
     model = checkpoints.load(reference("diffusiongemma")[0])

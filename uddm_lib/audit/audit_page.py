@@ -2,8 +2,9 @@
 
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
@@ -11,22 +12,29 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from uddm_lib.audit.calibration import labelled
+from uddm_lib.audit.nearest import MEASURE
 from uddm_lib.audit.regime import RegimeAudit
-from uddm_lib.audit.texts import TextAudit
+from uddm_lib.audit.texts import SCORE, TextAudit, pieces_of_text
 from uddm_lib.figures import regime_measures, score_distributions
 
-__all__ = ["regime_page", "texts_page"]
+__all__ = ["heat_map", "regime_page", "texts_page"]
 
 SHOWN = 12  # sequences, or texts
+COMPARED = 4  # unseen texts
+TOKENS = 500  # of a text
 UNSURE = 3.0  # nats from which a token has no color
 _METADATA = ("Creator", "Date", "Format", "Type")  # of a picture: left out
 _STYLE = """
-:root { color-scheme: light; }
+:root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff;
   max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+@media (prefers-color-scheme: dark) { body { color: #ddd; background: #161616; } }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; } th, td { padding: .25rem 1rem .25rem 0; text-align: left; }
 svg { max-width: 100%; height: auto; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+pre { margin: .25rem 0 1.25rem; } p:has(+ pre) { margin-bottom: 0; }
+pre:has(+ .near) { margin-bottom: 0; } .near { margin-top: .25rem; opacity: .8; }
+.near + pre { opacity: .8; margin-top: 0; }
 pre span { border-radius: 2px; } .verdict { font-size: 1.25rem; font-weight: 600; }
 """
 
@@ -36,6 +44,7 @@ def regime_page(
     facts: Mapping[str, object],
     audit: RegimeAudit,
     tokenizer: PreTrainedTokenizerBase | None,
+    nearest: pd.DataFrame | None = None,
 ) -> str:
     """The page of a model's regime: probabilities, measures, and what it generates, token by token.
 
@@ -44,15 +53,18 @@ def regime_page(
         facts: of its output and noise.
         audit: what was found.
         tokenizer: turns tokens into text; None: their ids are shown.
+        nearest: of every sequence that it generated, by
+            :func:`~uddm_lib.audit.nearest.nearest_passages`.
     """
     count = len(audit.generated.tokens)
     figure = regime_measures(labelled(count), audit.features)
     means = audit.generated.entropies.mean(1)
     ranks = torch.linspace(0, count - 1, min(SHOWN, count)).round().long()
-    chosen = means.argsort()[ranks.to(means.device)]
+    chosen = means.argsort()[ranks.to(means.device)].tolist()
     heat = "".join(
         heat_map(audit.generated.tokens[i], audit.generated.entropies[i], tokenizer)
-        for i in chosen.tolist()
+        + _nearest(nearest, i)
+        for i in chosen
     )
     rows = [(regime, f"{p:.2f}") for regime, p in audit.probabilities.items()]
     return _page(
@@ -63,32 +75,88 @@ def regime_page(
 <h2>Among the models of the calibration</h2>
 <p>The gray line is this model. A point is a model whose regime is known.</p>{_svg(figure)}
 <h2>What it generates</h2>
-<p>{len(chosen)} of {count} sequences, from the surest to the least sure. The darker a token, the
-surer the model is of it, given the others: no color from {UNSURE:g} nats on. Point at a token to
-read its entropy.</p>{heat}
+<p>{len(chosen)} of {count} sequences, from the surest to the least sure. The color says how sure
+the model is of a token, given the others. Point at a token to read its entropy.</p>
+{_key("entropy")}
+{heat}{_measure(nearest)}
 {_facts(facts)}""",
     )
 
 
 def texts_page(
-    name: str, facts: Mapping[str, object], audit: TextAudit, texts: Sequence[str]
+    name: str,
+    facts: Mapping[str, object],
+    audit: TextAudit,
+    texts: Sequence[str],
+    unseen: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    nearest: pd.DataFrame | None = None,
 ) -> str:
-    """The page of an audit of texts: scores, p-values, and the texts that stand out most."""
-    first = audit.texts.sort_values("p_value").head(SHOWN)
-    rows = [("p-value", "memorized", "text")] + [
-        (f"{row['p_value']:.3g}", "yes" if row["memorized"] else "no", texts[int(str(index))][:200])
-        for index, row in first.iterrows()
-    ]
-    figure = score_distributions(audit.texts, audit.unseen)
+    """The page of an audit of texts: scores, p-values, and the texts token by token.
+
+    Args:
+        name: of the checkpoint.
+        facts: of its output and noise.
+        audit: what was found.
+        texts: the ones in question.
+        unseen: the reference, of which some are shown.
+        tokenizer: the model's.
+        nearest: of every text in question, by
+            :func:`~uddm_lib.audit.nearest.nearest_passages`.
+    """
+    first = audit.texts.sort_values(SCORE, ascending=False).head(SHOWN)
+    suspected = ""
+    for i, row in zip(map(int, first.index), first.to_dict("records")):
+        memorized = "memorized" if row["memorized"] else "not found to be memorized"
+        suspected += f"<p>p-value {row['p_value']:.3g}, {memorized}</p>\n"
+        suspected += _heat_of_text(texts[i], audit.log_p[i], tokenizer) + _nearest(nearest, i)
+    order = audit.unseen[SCORE].argsort().to_numpy()
+    ranks = torch.linspace(0, len(order) - 1, min(COMPARED, len(order))).round().int().tolist()
+    others = "".join(
+        _heat_of_text(unseen[i], audit.log_p[len(texts) + i], tokenizer) for i in order[ranks][::-1]
+    )
+    figure = score_distributions(audit.texts, audit.unseen, SCORE)
     return _page(
         f"Texts that {name} has memorized",
         audit.verdict,
         audit.reasons,
         f"""<h2>Scores</h2>
 <p>The mean log-probability of a text's tokens, each given all others.</p>{_svg(figure)}
-<h2>The texts that stand out most</h2>{_table(rows)}
+<h2>The texts that stand out most</h2>
+<p>{len(first)} of {len(texts)}. The color says how well the model knows a token, given the others.
+Point at a token to read minus its log-probability.</p>{_key("minus log-probability")}
+{suspected}{_measure(nearest)}
+<h2>Unseen texts, for comparison</h2>
+<p>{len(ranks)} of {len(unseen)}, from the highest score to the lowest.</p>{others}
 {_facts(facts)}""",
     )
+
+
+def _heat_of_text(text: str, log_p: Float[Tensor, " n"], tokenizer: PreTrainedTokenizerBase) -> str:
+    heat = _colored(pieces_of_text(text, tokenizer)[:TOKENS], (-log_p[:TOKENS]).tolist())
+    if len(log_p) > TOKENS:
+        heat += f"<p>and {len(log_p) - TOKENS} more tokens</p>\n"
+    return heat
+
+
+def _nearest(nearest: pd.DataFrame | None, index: int) -> str:
+    if nearest is None:
+        return ""
+    overlap, passage = nearest.iloc[index][["overlap", "nearest"]]
+    text = html.escape(passage[: 10 * TOKENS]).replace("\n", "&#9166;")
+    return (
+        f'<p class="near">nearest in the training text, overlap {overlap:.0%}:</p>\n'
+        f"<pre>{text}</pre>\n"
+    )
+
+
+def _measure(nearest: pd.DataFrame | None) -> str:
+    return "" if nearest is None else f"<p>{MEASURE[0].upper()}{MEASURE[1:]}.</p>"
+
+
+def _key(what: str) -> str:
+    steps = [f" {nats:g} " for nats in (0, 1, 2)] + [f" {UNSURE:g} or more "]
+    return f"<p>{what} in nats:</p>\n{_colored(steps, [0.0, 1.0, 2.0, UNSURE])}"
 
 
 def heat_map(
@@ -96,11 +164,19 @@ def heat_map(
     entropies: Float[Tensor, " L"],
     tokenizer: PreTrainedTokenizerBase | None,
 ) -> str:
-    """A sequence, each token on a background that is the darker the lower its entropy."""
+    """A sequence, each token on a background that is the stronger the lower its entropy."""
+    pieces = [
+        f"{token} " if tokenizer is None else str(tokenizer.decode([token]))
+        for token in tokens.tolist()
+    ]
+    return _colored(pieces, entropies.tolist())
+
+
+def _colored(pieces: Iterable[str], values: Iterable[float]) -> str:
+    """Pieces of text, each on a background that is the stronger the lower its value in nats."""
     spans = []
-    for token, value in zip(tokens.tolist(), entropies.tolist()):
-        text = f"{token} " if tokenizer is None else str(tokenizer.decode([token]))
-        text = html.escape(text).replace("\n", "&#9166;") or "&#9617;"
+    for piece, value in zip(pieces, values):
+        text = html.escape(piece).replace("\n", "&#9166;") or "&#9617;"
         strength = 0.75 * max(0.0, 1 - value / UNSURE)
         spans.append(
             f'<span title="{value:.2f} nats" style="background:rgba(0,114,178,{strength:.2f})">'

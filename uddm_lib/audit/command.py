@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from uddm_lib.results import atomic_write
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
     from uddm_lib.audit.texts import TextAudit
@@ -60,6 +62,11 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--members", metavar="FILE", help="texts known to be trained on: compares the scores"
     )
     parser.add_argument(
+        "--training",
+        metavar="FILE",
+        help="the training texts: finds the passage nearest to each generated or suspected text",
+    )
+    parser.add_argument(
         "--tokenizer",
         metavar="NAME_OR_FOLDER",
         help="a Hugging Face name, or a folder; default: the checkpoint's folder",
@@ -74,6 +81,9 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "--minutes", type=float, help="time for the regime: fewer sequences, less confidence"
     )
     parser.add_argument("--length", type=int, help="tokens a sequence; default: the model's")
+    parser.add_argument(
+        "--device", default="auto", help="auto (a GPU if there is one; the default), cpu or cuda"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers here")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a page for a browser here")
     parser.add_argument("--seed", type=int, default=1, help="of all that is random; default 1")
@@ -86,9 +96,10 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         OSError, ValueError: if a file cannot be read or written; the message names it.
     """
-    from uddm_lib import checkpoints, data  # late: --help should not wait for torch
+    from uddm_lib import checkpoints, data, devices  # late: --help should not wait for torch
 
     _check(options)
+    device = devices.chosen(options.device)
     try:
         import sklearn  # noqa: F401
     except ModuleNotFoundError as error:
@@ -99,11 +110,15 @@ def run(options: argparse.Namespace) -> int:
         name: data.read_texts(file) if (file := getattr(options, name)) else []
         for name in ("texts", "unseen", "members")
     }
-    model = checkpoints.load(options.checkpoint)
+    if options.training and next(data.iterate_texts(options.training), None) is None:
+        raise ValueError(f"--training {options.training} holds no text")
+    model = checkpoints.load(options.checkpoint, device)
     tokenizer: PreTrainedTokenizerBase | None = None
     if options.tokenizer:
         tokenizer = data.load_tokenizer(options.tokenizer)
-    elif options.unseen or (Path(options.checkpoint) / "tokenizer.json").exists():
+    elif (
+        options.unseen or options.training or (Path(options.checkpoint) / "tokenizer.json").exists()
+    ):
         tokenizer = checkpoints.load_tokenizer(options.checkpoint)
     else:
         print("no tokenizer: every token counts, also special ones")
@@ -149,7 +164,7 @@ def _regime(
     given: Mapping[str, Sequence[str]],
 ) -> Found:
     from uddm_lib.audit import audit_page, regime
-    from uddm_lib.audit.texts import check_tokenizer
+    from uddm_lib.audit.texts import check_tokenizer, ends_and_room
 
     length = model.length if options.length is None else options.length
     special: tuple[int, ...] = ()
@@ -171,6 +186,12 @@ def _regime(
         print(f"  {name}: probability {probability:.2f}")
     for reason in audit.reasons:
         print(f"  {reason}")
+    nearest = None
+    if options.training:
+        assert tokenizer is not None, "--training asks for one"
+        first, last, _ = ends_and_room(tokenizer, length)
+        inner = audit.generated.tokens[:, len(first) : length - len(last)]
+        nearest = _nearest(options.training, list(inner), tokenizer)
     birthday = vars(audit.measures.birthday)
     content = {
         "count": count,
@@ -178,9 +199,11 @@ def _regime(
         "probabilities": audit.probabilities,
         "measures": {**vars(audit.measures), "birthday": birthday, **audit.features},
         "reasons": audit.reasons,
+        "generated": None if nearest is None else nearest.to_dict("records"),
     }
     name = str(options.checkpoint)
-    return content, audit_page.regime_page(name, vars(model.facts), audit, tokenizer), audit.verdict
+    page = audit_page.regime_page(name, vars(model.facts), audit, tokenizer, nearest)
+    return content, page, audit.verdict
 
 
 def _of_texts(
@@ -189,6 +212,8 @@ def _of_texts(
     tokenizer: "PreTrainedTokenizerBase | None",
     given: Mapping[str, Sequence[str]],
 ) -> Found:
+    import torch
+
     from uddm_lib.audit import audit_page
     from uddm_lib.audit.texts import audit_texts
 
@@ -206,19 +231,47 @@ def _of_texts(
     )
     print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
     _print_texts(audit, texts, len(given["unseen"]))
-    table = audit.detection
+    table, shares, nearest = audit.texts, audit.detection, None
+    if options.training:
+        ids = [torch.tensor(tokenizer(x, add_special_tokens=False)["input_ids"]) for x in texts]
+        nearest = _nearest(options.training, ids, tokenizer)
+        table = table.join(nearest[["overlap", "nearest"]])
     content = {
         "level": options.level,
         "reasons": audit.reasons,
         "set_p_value": audit.set_p_value,
         "blind_p_value": audit.blind_p_value,
         "kind_p_value": audit.kind_p_value,
-        "texts": audit.texts.assign(text=texts).to_dict("records"),
+        "texts": table.assign(text=texts).to_dict("records"),
         "unseen": audit.unseen.to_dict("records"),
-        "detection": None if table is None else json.loads(table.to_json(orient="records")),
+        "detection": None if shares is None else json.loads(shares.to_json(orient="records")),
     }
-    name = str(options.checkpoint)
-    return content, audit_page.texts_page(name, vars(model.facts), audit, texts), audit.verdict
+    page = audit_page.texts_page(
+        str(options.checkpoint),
+        vars(model.facts),
+        audit,
+        texts,
+        given["unseen"],
+        tokenizer,
+        nearest,
+    )
+    return content, page, audit.verdict
+
+
+def _nearest(
+    file: str, sequences: "Sequence[Tensor]", tokenizer: "PreTrainedTokenizerBase"
+) -> "pd.DataFrame":
+    from uddm_lib import data
+    from uddm_lib.audit.nearest import MEASURE, nearest_passages
+
+    nearest = nearest_passages(sequences, data.iterate_texts(file), tokenizer)
+    print(f"nearest passages of the training text; {MEASURE}")
+    low, middle, high = nearest["overlap"].quantile([0, 0.5, 1])
+    print(f"  overlap of {len(nearest)} from {low:.0%} to {high:.0%}, median {middle:.0%}")
+    first = nearest.sort_values("overlap", ascending=False, kind="stable").head(SHOWN)
+    for text, overlap, passage in first.itertuples(index=False):
+        print(f"  {overlap:4.0%}  {text[:40]!r} ~ {passage[:40]!r}")
+    return nearest
 
 
 def _print_texts(audit: "TextAudit", texts: Sequence[str], unseen: int) -> None:

@@ -153,7 +153,7 @@ def setting_for(denoiser: Denoiser, length: int, minutes: float) -> tuple[int, f
     seconds = []
     for _ in range(3):
         started = time.perf_counter()
-        read_tokens(denoiser, z_t)
+        read_tokens(denoiser, z_t).nelbo.sum().item()  # waits for a GPU
         seconds.append(time.perf_counter() - started)
     each = float(np.median(seconds)) / size / (DRAWS + 1)
     needed = {n: n * (steps + DRAWS + 1) * each / 60 for n, steps in SETTINGS.items()}

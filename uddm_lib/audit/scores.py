@@ -2,7 +2,7 @@
 
 import zlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import torch
@@ -15,7 +15,7 @@ from uddm_lib.facts import facts_of
 from uddm_lib.sampling import T_END
 from uddm_lib.schedule import LogLinearSchedule
 
-__all__ = ["SCORES", "text_scores"]
+__all__ = ["SCORES", "text_scores", "token_log_p", "token_values"]
 
 ENTRIES = 2**22  # log-probabilities held at once, 32 MiB
 LOWEST = 0.2  # share of the tokens that Min-K%++ averages
@@ -23,7 +23,8 @@ T_DENOISER = 0.1  # where a denoiser's output is converted: at T_END it shows th
 DRAWS = 16  # corruptions of a block, for scores that need some
 
 SCORES = {
-    "log_p": "leave-one-out log-probability of the tokens, their mean",
+    "best_log_p": "leave-one-out log-probability of the tokens, their mean; the better of two cuts",
+    "log_p": "the same, where the text is cut from its first token on",
     "min_k": "Min-K%++ of that: the least likely fifth of the tokens, in standard deviations",
     "entropy": "minus the conditional entropy",
     "loss": "minus the NELBO",
@@ -33,77 +34,143 @@ SCORES = {
 
 
 def text_scores(
-    denoiser: Denoiser,
     texts: Sequence[str],
-    blocks: Sequence[Sequence[Int[Tensor, "_"]]],
-    scored: Sequence[Sequence[Bool[Tensor, "_"]]],
-    t: float | None = None,
-    seed: int = 1,
+    values: Sequence[Float[Tensor, "4 _"]],
+    second: Sequence[Float[Tensor, "_"]],
 ) -> pd.DataFrame:
-    """Scores of texts, each the mean over the tokens of its blocks.
+    """Scores of texts, each the mean over the tokens.
 
     Args:
-        denoiser: any, of uniform noise; its output is converted to leave-one-out where need be.
         texts: as strings, for the baselines.
-        blocks: each text's tokens, cut as the model takes them.
-        scored: for every block which positions count.
-        t: time in (0, 1] of the leave-one-out law; by default 1e-5, or 0.1 for a denoiser.
-        seed: of the corruptions.
+        values: of :func:`token_values`.
+        second: of :func:`token_log_p`, for the same texts cut at another place.
 
     Returns:
         A table with a row a text: ``tokens`` and a column for each of ``SCORES``.
     """
+    return pd.DataFrame(
+        [_of_text(text, first, other) for text, first, other in zip(texts, values, second)]
+    )
+
+
+def token_values(
+    denoiser: Denoiser,
+    blocks: Sequence[Sequence[Int[Tensor, "_"]]],
+    scored: Sequence[Sequence[Bool[Tensor, "_"]]],
+    t: float | None = None,
+    seed: int = 1,
+) -> list[Float[Tensor, "4 _"]]:
+    """What a model says of every token of some texts.
+
+    Args:
+        denoiser: any, of uniform noise; its output is converted to leave-one-out where need be.
+        blocks: each text's tokens, cut as the model takes them, on the CPU. They go to the device
+            that the denoiser names in its attribute ``device``, if any.
+        scored: for every block which positions count.
+        t: time in (0, 1] of the leave-one-out law; by default 1e-5, or 0.1 for a denoiser.
+        seed: of the corruptions, which are the same on every device.
+
+    Returns:
+        For each text log-probability, standardized log-probability, minus entropy and minus NELBO
+        of its tokens that count, float64, in nats, on the CPU.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def both(x: Int[Tensor, "B L"]) -> Float[Tensor, "4 B L"]:
+        predicted = _predicted(denoiser, x, t, generator)
+        return torch.cat([predicted, -_bound(denoiser, x, generator)[None]])
+
+    return _by_text(denoiser, blocks, scored, both)
+
+
+def token_log_p(
+    denoiser: Denoiser,
+    blocks: Sequence[Sequence[Int[Tensor, "_"]]],
+    scored: Sequence[Sequence[Bool[Tensor, "_"]]],
+    t: float | None = None,
+    seed: int = 1,
+) -> list[Float[Tensor, "_"]]:
+    """The first of :func:`token_values` alone, which takes few calls of the denoiser."""
+    generator = torch.Generator().manual_seed(seed)
+    values = _by_text(denoiser, blocks, scored, lambda x: _predicted(denoiser, x, t, generator)[:1])
+    return [value[0] for value in values]
+
+
+def _by_text(
+    denoiser: Denoiser,
+    blocks: Sequence[Sequence[Int[Tensor, "_"]]],
+    scored: Sequence[Sequence[Bool[Tensor, "_"]]],
+    values_of: Callable[[Tensor], Tensor],
+) -> list[Float[Tensor, "k _"]]:
+    """Values (k, B, L) of blocks of one length, for each text in the order of its tokens."""
+    by_length: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for text, parts in enumerate(blocks):
+        for place, part in enumerate(parts):
+            by_length[len(part)].append((text, place))
+    kept: dict[tuple[int, int], Tensor] = {}
+    for length, owners in sorted(by_length.items()):
+        size = max(1, ENTRIES // (length * denoiser.vocab_size))
+        for start in range(0, len(owners), size):
+            some = owners[start : start + size]
+            x = torch.stack([blocks[text][place] for text, place in some])
+            for (text, place), value in zip(some, values_of(x).unbind(1)):
+                kept[text, place] = value[:, scored[text][place]]
+    return [
+        torch.cat([kept[text, place] for place in range(len(parts))], 1)
+        for text, parts in enumerate(blocks)
+    ]
+
+
+def _predicted(
+    denoiser: Denoiser, x: Int[Tensor, "B L"], t: float | None, generator: torch.Generator
+) -> Float[Tensor, "3 B L"]:
+    """Log-probability, standardized log-probability and minus entropy of every token."""
     if t is None:
         t = T_END if facts_of(denoiser).output == "leave-one-out" else T_DENOISER
-    by_length: dict[int, list[tuple[int, Tensor, Tensor]]] = defaultdict(list)
-    for text, (parts, masks) in enumerate(zip(blocks, scored)):
-        for part, mask in zip(parts, masks):
-            by_length[len(part)].append((text, part, mask))
-    generator = torch.Generator().manual_seed(seed)
-    kept: dict[int, list[Tensor]] = defaultdict(list)
-    for length, rows in sorted(by_length.items()):
-        size = max(1, ENTRIES // (length * denoiser.vocab_size))
-        for start in range(0, len(rows), size):
-            some = rows[start : start + size]
-            x = torch.stack([part for _, part, _ in some])
-            values = _token_values(denoiser, x, t, generator)
-            for (owner, _, mask), value in zip(some, values.unbind(1)):
-                kept[owner].append(value[:, mask])
-    return pd.DataFrame([_of_text(text, torch.cat(kept[i], 1)) for i, text in enumerate(texts)])
-
-
-def _token_values(
-    denoiser: Denoiser, x: Int[Tensor, "B L"], t: float, generator: torch.Generator
-) -> Float[Tensor, "4 B L"]:
-    """Log-probability, standardized log-probability, minus entropy, minus NELBO of every token."""
-    schedule = LogLinearSchedule()
+    schedule, device = LogLinearSchedule(), _device_of(denoiser)
     sums = torch.zeros(3, *x.shape, dtype=torch.float64)
     draws = 1 if t == T_END else DRAWS // 2
     for _ in range(draws):
-        z_t = corrupt(x, schedule.alpha(t), denoiser.vocab_size, generator)
-        log_p = leave_one_out(denoiser, z_t, schedule.sigma(t))
+        z_t = corrupt(x, schedule.alpha(t), denoiser.vocab_size, generator).to(device)
+        log_p = leave_one_out(denoiser, z_t, schedule.sigma(t).to(device))
         p, finite = log_p.exp(), log_p.clamp(min=-1e3)
-        own = finite.gather(-1, x[..., None])[..., 0]
+        own = finite.gather(-1, x.to(device)[..., None])[..., 0]
         mean = (p * finite).sum(-1)
         spread = ((p * finite.square()).sum(-1) - mean.square()).clamp(min=1e-4).sqrt()
-        sums += torch.stack([own, (own - mean) / spread, mean])
+        sums += torch.stack([own, (own - mean) / spread, mean]).cpu()
+    return sums / draws
+
+
+def _bound(
+    denoiser: Denoiser, x: Int[Tensor, "B L"], generator: torch.Generator
+) -> Float[Tensor, "B L"]:
+    """The NELBO of every token, at the same times for every text."""
+    schedule, device = LogLinearSchedule(), _device_of(denoiser)
     bound = torch.zeros(x.shape, dtype=torch.float64)
     first = max(1e-3, facts_of(denoiser).least_t)
-    for draw in range(DRAWS):  # the same times for every text
+    for draw in range(DRAWS):
         time = first + (1 - first) * (draw + 0.5) / DRAWS
-        alpha, sigma = schedule.alpha(time), schedule.sigma(time)
-        z_t = corrupt(x, alpha, denoiser.vocab_size, generator)
-        bound += nelbo(denoiser, z_t, sigma, x, alpha, schedule.dalpha(time)).double()
-    return torch.cat([sums / draws, -bound[None] / DRAWS])
+        alpha, sigma = schedule.alpha(time), schedule.sigma(time).to(device)
+        z_t = corrupt(x, alpha, denoiser.vocab_size, generator).to(device)
+        value = nelbo(denoiser, z_t, sigma, x.to(device), alpha, schedule.dalpha(time))
+        bound += value.double().cpu()
+    return bound / DRAWS
 
 
-def _of_text(text: str, values: Float[Tensor, "4 n"]) -> dict[str, float]:
+def _device_of(denoiser: Denoiser) -> torch.device:
+    return torch.device(getattr(denoiser, "device", "cpu"))
+
+
+def _of_text(
+    text: str, values: Float[Tensor, "4 n"], second: Float[Tensor, " n"]
+) -> dict[str, float]:
     log_p, standardized, entropy, nelbo = values
     lowest = standardized.sort().values[: max(1, round(LOWEST * len(standardized)))]
     raw = text.encode()
     compressed = len(zlib.compress(raw, 9))
     return {
         "tokens": len(log_p),
+        "best_log_p": max(log_p.mean().item(), second.mean().item()),
         "log_p": log_p.mean().item(),
         "min_k": lowest.mean().item(),
         "entropy": entropy.mean().item(),

@@ -44,6 +44,11 @@ class DiffusionGemma:
         self._bos = _checks.integer("bos_token_id", text.bos_token_id, 0, self.vocab_size - 1)
         self._prompt: tuple[int, Any] | None = None  # sequences, and what the network keeps of bos
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
     def to(self, device: torch.device | str) -> "DiffusionGemma":
         """Move the model."""
         self.model.to(device)

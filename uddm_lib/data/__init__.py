@@ -5,7 +5,7 @@ To add a corpus, see :mod:`uddm_lib.data.registry`.
 
 from uddm_lib.data.blocks import check_blocks, digest
 from uddm_lib.data.corpus import Corpus, subset
-from uddm_lib.data.documents import read_texts
+from uddm_lib.data.documents import iterate_texts, read_texts
 from uddm_lib.data.markov import chain_entropy, markov_chain
 from uddm_lib.data.registry import CORPORA, load_corpus
 from uddm_lib.data.tokenizers import load_tokenizer, vocabulary_size
@@ -16,6 +16,7 @@ __all__ = [
     "chain_entropy",
     "check_blocks",
     "digest",
+    "iterate_texts",
     "load_corpus",
     "load_tokenizer",
     "markov_chain",

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from uddm_lib.data._file_kinds import check_kind, opened, place_of_bad_byte
 
-__all__ = ["Documents", "Part", "files_of", "read_texts"]
+__all__ = ["Documents", "Part", "files_of", "iterate_texts", "read_texts"]
 
 CHUNK = 2**18  # characters that are read at once, and that a part of a document has at most
 FASTA = (".fasta", ".fa", ".faa", ".fna")  # sequences of proteins or DNA, each with a header
@@ -90,14 +90,17 @@ def read_texts(path: str | Path) -> list[str]:
     Raises:
         ValueError: if a file is none that ``text:`` takes; the message names it.
     """
-    texts: list[str] = []
+    return list(iterate_texts(path))
+
+
+def iterate_texts(path: str | Path) -> Iterator[str]:
+    """:func:`read_texts` with one document in memory at a time."""
     parts: list[str] = []
     for part, ends in Documents.of_files(files_of(Path(path))):
         parts.append(part)
         if ends:
-            texts.append("".join(parts))
+            yield "".join(parts)
             parts = []
-    return texts
 
 
 def files_of(path: Path) -> list[Path]:
