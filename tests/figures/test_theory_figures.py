@@ -38,6 +38,16 @@ def test_training_figures_show_every_stage():
     assert len(figure.axes[0].lines) == 3 and "Hebb rule" in figure.axes[1].get_ylabel()
 
 
+def test_relaxation_marks_the_flips_that_raise_the_energy():
+    columns = ["run", "flip", "energy", "overlap"]
+    paths = pd.DataFrame([(0, 0, -1.0, 0.6), (0, 1, -0.5, 0.8), (0, 2, -2.0, 1.0)], columns=columns)
+    figure = theory_figures.relaxation(paths.assign(couplings="one-way"))
+    path, rises = figure.axes[0].lines
+    assert path.get_ydata().tolist() == [-0.5, -0.25, -1.0]
+    assert rises.get_xdata().tolist() == [1]
+    assert labels(figure) == ["one-way", "a flip that raises it"]
+
+
 def test_capacity_marks_both_thresholds():
     table = memory_experiments.capacity([0.1, 1.0], size=30, steps=20)
     figure = theory_figures.capacity(table)
@@ -125,6 +135,7 @@ def test_reverse_profile_has_a_line_per_denoiser():
     "draw",
     [
         theory_figures.basins,
+        theory_figures.relaxation,
         theory_figures.capacity,
         theory_figures.generalization,
         theory_figures.curvature,

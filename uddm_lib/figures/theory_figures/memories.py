@@ -128,6 +128,33 @@ def _cosine_and_patterns(axis: Axes, summary: pd.DataFrame) -> None:
 
 
 @styled
+def relaxation(paths: pd.DataFrame, runs: int = 2) -> Figure:
+    """Energy along the flips of a few runs, a color per couplings; dots end flips that raise it.
+
+    Args:
+        paths: of :func:`uddm_lib.theory.asymmetry.relaxation`, with a column ``couplings``.
+        runs: so many are drawn.
+    """
+    require_columns(paths, ["couplings", "run", "flip", "energy"])
+    figure, axes = panels(1, 1, (4.8, 2.7))
+    handles = []
+    looks = (COLORS[0], "--"), (COLORS[3], "-"), (COLORS[2], "-.")
+    for name, (color, line) in zip(unique(paths, "couplings"), looks):
+        style = {"color": color, "linestyle": line, "linewidth": 1.1}
+        rows = paths[(paths["couplings"] == name) & (paths["run"] < runs)]
+        for _, path in rows.groupby("run"):
+            energy = path["energy"] / abs(path["energy"].iloc[-1])
+            axes[0, 0].plot(path["flip"], energy, **style)
+            up = energy.diff() > 1e-12
+            axes[0, 0].plot(path["flip"][up], energy[up], "o", color=color, markersize=3.5)
+        handles.append(legend_entry(str(name), **style))
+    rise = legend_entry("a flip that raises it", color="0.2", marker="o", markersize=3.5, ls="")
+    axes[0, 0].set(xlabel="flips", ylabel="energy, in units of\nits size at the end")
+    add_legend(figure, [*handles, rise], "right")
+    return figure
+
+
+@styled
 def capacity(table: pd.DataFrame) -> Figure:
     """Share of stable and of retrieved patterns against the load, with the classical thresholds.
 
