@@ -91,7 +91,7 @@ def entropy_of_facts(
         changed[place, :, place] = tokens
         by_rule = initial[changed[..., 0]] + transition[changed[..., :-1], changed[..., 1:]].sum(-1)
         is_fact = (changed[:, :, None] == facts).all(-1).any(-1)
-        by_heart = torch.where(is_fact, each, -math.inf)
+        by_heart = torch.full_like(by_rule, -math.inf).masked_fill(is_fact, each)
         log_p = torch.logaddexp(by_rule + math.log1p(-share), by_heart)
         entropies.append(torch.special.entr(log_p.softmax(1)).sum(1))
     return torch.stack(entropies)
