@@ -4,6 +4,8 @@ Where J is symmetric, the updates of eq. (6), one neuron after the other, never 
 -1/2 sum_ij s_i J_ij s_j. Otherwise nothing forbids it.
 """
 
+from collections.abc import Sequence
+
 import pandas as pd
 import torch
 
@@ -79,7 +81,7 @@ def relaxation(
 
 
 def symmetry_controls(
-    loads: list[float],
+    loads: Sequence[float],
     share: float,
     size: int = 100,
     samples: int = 8,
@@ -87,6 +89,8 @@ def symmetry_controls(
     seed: int = 1,
 ) -> pd.DataFrame:
     """What symmetric, asymmetric and one-way couplings store and restore.
+
+    The trained couplings have rows of length one, which changes nothing in the dynamics.
 
     Args:
         loads: loads P / N.
@@ -125,7 +129,7 @@ def symmetry_controls(
 def _kinds(patterns: States, steps: int, seed: int) -> dict[str, Couplings]:
     """The couplings that :func:`symmetry_controls` compares."""
     free = train(patterns, steps)
-    free = free / free.norm(dim=1, keepdim=True)  # the dynamics does not see the length of a row
+    free = free / free.norm(dim=1, keepdim=True)
     mask = one_way(patterns.shape[1], torch.Generator().manual_seed(seed))
     return {
         "Hebbian": hebb(patterns),

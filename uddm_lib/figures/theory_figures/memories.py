@@ -1,5 +1,7 @@
 """Figures of the binary associative memory: basins, training, capacity, unseen examples."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -190,7 +192,7 @@ def _held_patterns(axis: Axes, table: pd.DataFrame) -> None:
     """Stable (solid) and retrieved (dashed) patterns against the load, a color per rule."""
     for rule, (_, color, marker) in RULES.items():
         rows = table[table["rule"] == rule].sort_values("load")
-        style = {"color": color, "marker": marker}
+        style: dict[str, Any] = {"color": color, "marker": marker}
         axis.plot(rows["load"], rows["stable"], **style)
         axis.plot(rows["load"], rows["retrieved"], **style, linestyle="--", markerfacecolor="white")
 
