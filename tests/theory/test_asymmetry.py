@@ -100,5 +100,7 @@ def test_bad_arguments_are_named():
         asymmetry.one_way(0)
     with pytest.raises(ValueError, match="sweeps=0 is not a positive integer"):
         asymmetry.relaxation(random_couplings(6), patterns, 0.1, sweeps=0)
+    with pytest.raises(ValueError, match="load=0 is not allowed"):
+        asymmetry.symmetry_controls([0], 0.1)
     with pytest.raises(ValueError, match="J_ii must be 0"):
         asymmetry.relaxation(random_couplings(6) + 1, patterns, 0.1)

@@ -101,6 +101,11 @@ def test_the_class_is_the_largest_direction_of_the_tokens():
     assert alpha**2 * length / (2 * tokens) == pytest.approx(1 / vocab_size)
 
 
+def test_two_classes_need_tokens_of_their_own():
+    with pytest.raises(ValueError, match="tokens=5 is not allowed; .* from 1 to 4 each"):
+        condensation.speciation_time(6, 8, 5)
+
+
 def test_stored_sequences_of_few_tokens_merge_at_the_merging_time():
     n, length, vocab_size, tokens = 512, 64, 32, 2
     t = condensation.merging_time(n, length, vocab_size, tokens)

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from uddm_lib._checks import positive_integer
-from uddm_lib.theory._arguments import Couplings, States, check_memory
+from uddm_lib.theory._arguments import Couplings, States, check_memory, check_positive
 from uddm_lib.theory.hopfield import corrupt, hebb, margins, stable
 from uddm_lib.theory.patterns import random_patterns
 from uddm_lib.theory.pseudo_likelihood import train
@@ -109,6 +109,7 @@ def symmetry_controls(
     rows = []
     for sample in range(samples):
         for load in loads:
+            check_positive("load", load)
             generator = torch.Generator().manual_seed(seed + sample)
             patterns = random_patterns(max(1, round(load * size)), size, generator)
             damage = generator.get_state()

@@ -103,7 +103,15 @@ def speciation_time(length: int, vocab_size: int, tokens: int) -> float:
 
     Returns:
         t in (0, 1); 0 if even clean sequences do not reach it.
+
+    Raises:
+        ValueError: if the vocabulary is too small for two classes of so many tokens.
     """
+    if not 1 <= tokens <= vocab_size // 2:
+        raise ValueError(
+            f"tokens={tokens!r} is not allowed; two classes of V={vocab_size} tokens have from 1 "
+            f"to {vocab_size // 2} each"
+        )
     alpha = math.sqrt(2 * tokens / (length * vocab_size))
     return max(0.0, (1 - alpha) / (1 - LogLinearSchedule().eps))
 
