@@ -36,13 +36,28 @@ def test_training_figures_show_every_stage():
     assert labels(figure)[-1].startswith("maximum margin (SVM)")
     figure = theory_figures.gradient_parts(details, summary)
     assert len(figure.axes[0].lines) == 3 and "Hebb rule" in figure.axes[1].get_ylabel()
+    assert figure.axes[2].lines[0].get_ydata().tolist() == summary["patterns"].tolist()
+
+
+def test_relaxation_marks_the_flips_that_raise_the_energy():
+    columns = ["run", "flip", "energy", "overlap"]
+    paths = pd.DataFrame([(0, 0, -1.0, 0.6), (0, 1, -0.5, 0.8), (0, 2, -2.0, 1.0)], columns=columns)
+    figure = theory_figures.relaxation(paths.assign(couplings="one-way"))
+    path, rises = figure.axes[0].lines
+    assert path.get_ydata().tolist() == [-0.5, -0.25, -1.0]
+    assert rises.get_xdata().tolist() == [1]
+    assert labels(figure) == ["one-way", "a flip that raises it"]
 
 
 def test_capacity_marks_both_thresholds():
     table = memory_experiments.capacity([0.1, 1.0], size=30, steps=20)
-    figure = theory_figures.capacity(table)
-    assert [line.get_xdata()[0] for line in figure.axes[0].lines[4:]] == [0.138, 2]
-    assert len(labels(figure)) == 4
+    figure = theory_figures.capacity(table.assign(possible=[None, 1.0, None, 0.5]))
+    left, right = figure.axes
+    assert left.lines[-1].get_xdata()[0] == 0.138
+    threshold, separated, possible = right.lines[-3:]
+    assert threshold.get_xdata()[0] == 2
+    assert possible.get_ydata().tolist() == [0.5] and len(separated.get_ydata()) == 1
+    assert len(labels(figure)) == 6
 
 
 def test_generalization_has_a_row_per_rule_and_a_column_per_source():
@@ -125,6 +140,7 @@ def test_reverse_profile_has_a_line_per_denoiser():
     "draw",
     [
         theory_figures.basins,
+        theory_figures.relaxation,
         theory_figures.capacity,
         theory_figures.generalization,
         theory_figures.curvature,

@@ -13,16 +13,17 @@ from uddm_lib.theory import condensation
 SCHEDULE = LogLinearSchedule()
 
 
+@pytest.mark.parametrize("tokens", [None, 2])
 @pytest.mark.parametrize("alpha", [0.01, 0.5, 0.99])
-def test_channel_information_is_the_mutual_information(alpha, worst):
-    vocab_size = 5
+def test_channel_information_is_the_mutual_information(alpha, tokens, worst):
+    vocab_size, clean = 5, tokens or 5
     kernel = alpha * torch.eye(vocab_size, dtype=torch.float64) + (1 - alpha) / vocab_size
-    joint = kernel / vocab_size
-    expected = (joint * (joint * vocab_size**2).log()).sum()
+    joint = kernel[:clean] / clean
+    expected = (joint * (joint * clean / joint.sum(0)).log()).sum()
     worst(
         "information of the noisy channel (nats)",
         "sum over all pairs",
-        gap(condensation.channel_information(alpha, vocab_size), expected),
+        gap(condensation.channel_information(alpha, vocab_size, tokens), expected),
         1e-14,
     )
 
@@ -72,3 +73,46 @@ def test_energy_between_two_sequences_in_closed_form(worst):
         gap(torch.tensor(path["energy"].to_numpy()), energy - energy[0]),
         1e-14,
     )
+
+
+def test_the_class_is_decided_before_the_sequence():
+    n, length, vocab_size, tokens = 1024, 64, 32, 2
+    speciation = condensation.speciation_time(length, vocab_size, tokens)
+    condensed = condensation.condensation_time(n // 2, length, vocab_size, tokens)
+    merged = condensation.merging_time(n // 2, length, vocab_size, tokens)
+    assert condensed < 0.8 < speciation < merged < 1
+    times = [condensed - 0.2, condensed, speciation - 0.1, speciation, 1.0]
+    table = condensation.class_weights(n, length, vocab_size, tokens, times, draws=200)
+    assert table["original"][0] > 0.97 and 0.3 < table["original"][1] < 0.8
+    assert table["own_class"][2] > 0.97 and table["original"][2] < 0.5
+    assert 0.6 < table["own_class"][3] < 0.9 and table["original"][3] < 0.1
+    assert table["own_class"][4] == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_class_is_the_largest_direction_of_the_tokens():
+    length, vocab_size, tokens = 6, 8, 2
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(tokens, (20_000, length), generator=generator)
+    x += tokens * torch.randint(2, (20_000, 1), generator=generator)
+    one_hot = torch.nn.functional.one_hot(x, vocab_size).flatten(1).double()
+    largest = torch.linalg.eigvalsh(one_hot.T.cov())[-1].item()
+    assert largest == pytest.approx(length / (2 * tokens), rel=0.01)
+    alpha = SCHEDULE.alpha(condensation.speciation_time(length, vocab_size, tokens)).item()
+    assert alpha**2 * length / (2 * tokens) == pytest.approx(1 / vocab_size)
+
+
+def test_two_classes_need_tokens_of_their_own():
+    with pytest.raises(ValueError, match="tokens=5 is not allowed; .* from 1 to 4 each"):
+        condensation.speciation_time(6, 8, 5)
+
+
+def test_stored_sequences_of_few_tokens_merge_at_the_merging_time():
+    n, length, vocab_size, tokens = 512, 64, 32, 2
+    t = condensation.merging_time(n, length, vocab_size, tokens)
+    stored = torch.randint(tokens, (n, length), generator=torch.Generator().manual_seed(0))
+    memory = Memorizer(stored, vocab_size)
+    own = [
+        memory.weights(stored[:200], SCHEDULE.sigma(time)).diagonal().mean().item()
+        for time in (t - 5e-3, t, t + 5e-3)
+    ]
+    assert own[0] > 0.8 and 0.3 < own[1] < 0.7 and own[2] < 0.2

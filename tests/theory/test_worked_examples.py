@@ -1,8 +1,9 @@
-"""The NELBO on pairs of tokens, the argmax of Gaussians, a double well."""
+"""The NELBO on pairs of tokens, a rule with facts, the argmax of Gaussians, a double well."""
 
 import pytest
 import torch
 
+from helpers.compare import gap
 from uddm_lib.schedule import duality_alpha
 from uddm_lib.theory import worked_examples
 
@@ -28,6 +29,38 @@ def test_the_nelbo_of_the_leave_one_out_conditional_is_the_entropy():
     assert area["leave-one-out conditional"] == pytest.approx(entropy, abs=2e-3)
     assert area["ordinary posterior"] > entropy + 0.1 and area["uniform prediction"] > entropy + 0.1
     assert (table["leave-one-out conditional"] <= table.iloc[:, 2:].min(axis=1) + 1e-12).all()
+
+
+def test_entropy_of_facts_against_the_enumerated_source(worst):
+    draw = torch.Generator().manual_seed(0)
+    size, length, share = 3, 4, 0.2
+    initial = torch.rand(size, generator=draw, dtype=torch.float64).softmax(0)
+    transition = torch.rand(size, size, generator=draw, dtype=torch.float64).softmax(1)
+    everything = torch.cartesian_prod(*[torch.arange(size)] * length)
+    facts = everything[[5, 70]]
+    steps = transition[everything[:, :-1], everything[:, 1:]].prod(1)
+    law = (1 - share) * initial[everything[:, 0]] * steps
+    law[[5, 70]] += share / 2
+    assert law.sum().item() == pytest.approx(1)
+    cube = law.reshape(*[size] * length)
+
+    def entropy(x, place):
+        row = cube.movedim(place, -1)[tuple(torch.cat([x[:place], x[place + 1 :]]))]
+        return torch.special.entr(row / row.sum()).sum()
+
+    expected = torch.tensor(
+        [[entropy(x, place) for place in range(length)] for x in everything], dtype=torch.float64
+    )
+    found = worked_examples.entropy_of_facts(everything, facts, share, (initial, transition))
+    worst("entropy of a token given the others (nats)", "enumeration", gap(found, expected), 1e-12)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_share_of_facts_is_a_probability():
+    one = torch.zeros(1, 2, dtype=torch.long)
+    rule = torch.ones(1), torch.ones(1, 1)
+    with pytest.raises(ValueError, match="share=0 is not allowed; it must lie between 0 and 1"):
+        worked_examples.entropy_of_facts(one, one, 0, rule)
 
 
 def test_double_well_against_a_double_sum(worst):

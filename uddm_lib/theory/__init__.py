@@ -4,7 +4,8 @@
 ``hopfield``            the binary associative memory: couplings, margins, dynamics, recovery
 ``pseudo_likelihood``   its learning rule: loss, gradient, training
 ``separability``        what no couplings can exceed: largest margins, Cover's count
+``asymmetry``           memories without symmetric couplings and without an energy
 ``memory_experiments``  basins, training, capacity and generalization, each a table
-``condensation``        up to which diffusion time a memory of sequences tells them apart
-``worked_examples``     the NELBO on pairs of tokens, the argmax of Gaussians, a double well
+``condensation``        up to which diffusion time a memory tells sequences, or classes, apart
+``worked_examples``     NELBO of pairs, a rule with facts, argmax of Gaussians, a double well
 """

@@ -19,10 +19,12 @@ from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = [
     "channel_information",
+    "class_weights",
     "condensation_time",
     "energy_path",
     "merging_time",
     "original_weights",
+    "speciation_time",
 ]
 
 
@@ -57,24 +59,27 @@ def energy_path(
 
 
 def channel_information(
-    alpha: float | Float[Tensor, "*shape"], vocab_size: int
+    alpha: float | Float[Tensor, "*shape"], vocab_size: int, tokens: int | None = None
 ) -> Float[Tensor, "*shape"]:
-    """Mutual information of a clean token, uniform over V, and its noisy version, in nats.
+    """Mutual information of a clean token, uniform over m of V, and its noisy version, in nats.
 
-    Every other token has the probability (1 - alpha) / V. So the information is
+    Every other token has the probability (1 - alpha) / V. So for m = V the information is
     beta (alpha + (1 - alpha) / V) + log(1 - alpha), with beta the inverse temperature.
 
     Args:
         alpha: share of tokens kept, in (0, 1), a number or any tensor.
         vocab_size: V.
+        tokens: m; by default V.
     """
-    alpha = torch.as_tensor(alpha, dtype=torch.float64)
-    beta = inverse_temperature(-torch.log(alpha), vocab_size)
-    return beta * (alpha + (1 - alpha) / vocab_size) + torch.log1p(-alpha)
+    alpha, tokens = torch.as_tensor(alpha, dtype=torch.float64), tokens or vocab_size
+    beta, other = inverse_temperature(-torch.log(alpha), vocab_size), (1 - alpha) / vocab_size
+    among = alpha + tokens * other  # chance that the noisy token is one of the m
+    rare = torch.log1p(-alpha) - torch.log(vocab_size / tokens * among)
+    return beta * (alpha + other) + among * rare
 
 
-def condensation_time(n: int, length: int, vocab_size: int) -> float:
-    """Time at which the memory of n random sequences condenses.
+def condensation_time(n: int, length: int, vocab_size: int, tokens: int | None = None) -> float:
+    """Time at which the memory of n random sequences, of ``tokens`` tokens of V, condenses.
 
     It solves log n = L I(t), with I the :func:`channel_information`. At smaller t one stored
     sequence outweighs all others together; at larger t none does. It is Shannon's random-coding
@@ -83,21 +88,48 @@ def condensation_time(n: int, length: int, vocab_size: int) -> float:
     Returns:
         t in (0, 1]; 1.0 if the sequences never merge.
     """
-    return _time_at(math.log(n) / length, lambda alpha: channel_information(alpha, vocab_size))
+    return _time_at(
+        math.log(n) / length, lambda alpha: channel_information(alpha, vocab_size, tokens)
+    )
 
 
-def merging_time(n: int, length: int, vocab_size: int) -> float:
-    """Time at which the minima of n random stored sequences merge.
+def speciation_time(length: int, vocab_size: int, tokens: int) -> float:
+    """Time below which a noisy sequence shows its class (Biroli 2024, for uniform noise).
 
-    It solves log n = L (beta + log(1 - alpha)). There the others weigh as much as a stored sequence
-    itself, seen without noise: n E[exp(-beta mismatches)] = 1.
+    There are two classes. At each position they have ``tokens`` tokens each, none in common. The
+    largest eigenvalue of the covariance of the one-hot tokens is L / (2 tokens), in the direction
+    that tells the classes apart. The noise has 1 / V there. The class shows from
+    alpha_t^2 L / (2 tokens) = 1 / V on.
+
+    Returns:
+        t in (0, 1); 0 if even clean sequences do not reach it.
+
+    Raises:
+        ValueError: if the vocabulary is too small for two classes of so many tokens.
+    """
+    if not 1 <= tokens <= vocab_size // 2:
+        raise ValueError(
+            f"tokens={tokens!r} is not allowed; two classes of V={vocab_size} tokens have from 1 "
+            f"to {vocab_size // 2} each"
+        )
+    alpha = math.sqrt(2 * tokens / (length * vocab_size))
+    return max(0.0, (1 - alpha) / (1 - LogLinearSchedule().eps))
+
+
+def merging_time(n: int, length: int, vocab_size: int, tokens: int | None = None) -> float:
+    """Time at which the minima of n random stored sequences, of ``tokens`` tokens of V, merge.
+
+    It solves log n = L (beta + log(1 - alpha)), if they are of all V. There the others weigh as
+    much as a stored sequence itself, seen without noise: n E[exp(-beta mismatches)] = 1.
 
     Returns:
         t in (0, 1]; 1.0 if they never do.
     """
 
     def rate(alpha: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        return inverse_temperature(-torch.log(alpha), vocab_size) + torch.log1p(-alpha)
+        mismatch = torch.exp(-inverse_temperature(-torch.log(alpha), vocab_size))
+        same = 1 / (tokens or vocab_size)
+        return -torch.log(same + (1 - same) * mismatch)
 
     return _time_at(math.log(n) / length, rate)
 
@@ -145,4 +177,39 @@ def original_weights(
             weight = memory.weights(z_t, schedule.sigma(t)).gather(1, chosen[:, None])
             error = weight.std().item() / draws**0.5
             rows.append({"n": n, "t": t, "weight": weight.mean().item(), "error": error})
+    return pd.DataFrame(rows)
+
+
+def class_weights(
+    n: int,
+    length: int,
+    vocab_size: int,
+    tokens: int,
+    times: Sequence[float],
+    draws: int = 64,
+    seed: int = 1,
+) -> pd.DataFrame:
+    """How much of the memorizer's weight lies on the right class, and on the right sequence.
+
+    Args:
+        n: number of stored sequences, half of them of each class of :func:`speciation_time`.
+        length, vocab_size, tokens: of :func:`speciation_time`.
+        times, draws, seed: of :func:`original_weights`.
+
+    Returns:
+        A table ``t, own_class, original`` of mean weights.
+    """
+    schedule, rows = LogLinearSchedule(), []
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    stored = torch.randint(tokens, (n, length), generator=generator) + tokens * labels[:, None]
+    memory = Memorizer(stored, vocab_size)
+    for t in times:
+        chosen = torch.randint(n, (draws,), generator=generator)
+        z_t = corrupt(stored[chosen], schedule.alpha(t), vocab_size, generator)
+        weight = memory.weights(z_t, schedule.sigma(t))
+        alike = labels == labels[chosen, None]
+        original = weight.gather(1, chosen[:, None])
+        weights = {"own_class": (weight * alike).sum(1), "original": original}
+        rows.append({"t": t, **{name: value.mean().item() for name, value in weights.items()}})
     return pd.DataFrame(rows)

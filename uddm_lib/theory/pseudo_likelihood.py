@@ -3,7 +3,7 @@
 Shapes are those of :mod:`uddm_lib.theory.hopfield`: patterns (P, N) of -1 and +1, couplings (N, N).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -53,7 +53,13 @@ def pattern_weights(
     return _weights(couplings, patterns, beta)
 
 
-def train(patterns: States, steps: int = 300, beta: float = 1.0, rate: float = 5.0) -> Couplings:
+def train(
+    patterns: States,
+    steps: int = 300,
+    beta: float = 1.0,
+    rate: float = 5.0,
+    project: Callable[[Tensor], Tensor] | None = None,
+) -> Couplings:
     """Couplings of shape (N, N) by full-batch descent of eq. (10) from J = 0; deterministic.
 
     Each neuron's gradient (eq. (11)) is divided by the sum of its margin factors. That makes it a
@@ -67,23 +73,28 @@ def train(patterns: States, steps: int = 300, beta: float = 1.0, rate: float = 5
         steps: descent steps.
         beta: inverse temperature of eq. (9).
         rate: step in units of 1 / (beta N).
+        project: maps the couplings to allowed ones after each step, such as symmetric ones.
 
     Raises:
         ValueError: if a parameter is not positive, or ``patterns`` holds other values than -1, +1.
     """
-    ((_, couplings),) = descent(patterns, [steps], beta, rate)
+    ((_, couplings),) = descent(patterns, [steps], beta, rate, project)
     return couplings
 
 
 def descent(
-    patterns: States, stages: Sequence[int], beta: float = 1.0, rate: float = 5.0
+    patterns: States,
+    stages: Sequence[int],
+    beta: float = 1.0,
+    rate: float = 5.0,
+    project: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[tuple[int, Couplings]]:
     """The descent of :func:`train` seen at several steps: pairs (step, couplings), from step 0.
 
     Args:
         patterns: states of shape (P, N).
         stages: steps at which the couplings are given.
-        beta, rate: of :func:`train`.
+        beta, rate, project: of :func:`train`.
     """
     last_step = positive_integer("steps", max(stages))
     check_positive("beta", beta)
@@ -98,6 +109,8 @@ def descent(
         weight = _weights(ahead, patterns, beta)
         slope = ((weight * patterns).T @ patterns).fill_diagonal_(0)
         last, couplings = couplings, ahead + rate / (beta * size) * slope
+        if project is not None:
+            couplings = project(couplings)
         uphill = (slope * (couplings - last)).sum(1, keepdim=True) < 0
         age = torch.where(uphill, 0, age + 1)
         ahead = couplings + age / (age + 3) * (couplings - last)

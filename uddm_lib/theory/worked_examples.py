@@ -1,7 +1,7 @@
 """Small examples of the paper's equations: enumerated, drawn or integrated.
 
-The NELBO on pairs of tokens, the argmax of noisy one-hot vectors (appendix B), and the entropy of a
-double well (appendix C).
+The NELBO on pairs of tokens, a source of a rule and of facts, the argmax of noisy one-hot vectors
+(appendix B), and the entropy of a double well (appendix C).
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 from uddm_lib.diffusion import nelbo
 from uddm_lib.schedule import LogLinearSchedule
 
-__all__ = ["argmax_alpha", "double_well", "nelbo_integrands"]
+__all__ = ["argmax_alpha", "double_well", "entropy_of_facts", "nelbo_integrands"]
 
 
 def nelbo_integrands(joint: Float[Tensor, "V V"], times: Float[Tensor, "T"]) -> pd.DataFrame:
@@ -58,6 +58,43 @@ def _predictions(
         "ordinary posterior": others * kernel.T[pairs],
         "uniform prediction": torch.ones_like(others),
     }
+
+
+def entropy_of_facts(
+    sequences: Int[Tensor, "B L"],
+    facts: Int[Tensor, "n L"],
+    share: float,
+    rule: tuple[Float[Tensor, " V"], Float[Tensor, "V V"]],
+) -> Float[Tensor, "B L"]:
+    """Entropy of each token given all others, nats, where a source is a rule and a list of facts.
+
+    The source draws one of the facts with the probability ``share``, else a sequence of the Markov
+    chain. It is the conditional entropy (eq. (13)) of the source's perfect generalizer at t -> 0.
+
+    Args:
+        sequences: where to ask.
+        facts: different sequences, equally likely.
+        share: probability of all facts together, in (0, 1).
+        rule: the chain's initial distribution and transition matrix, as of
+            :class:`~uddm_lib.oracles.MarkovGeneralizer`.
+
+    Raises:
+        ValueError: if ``share`` is outside (0, 1).
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share={share!r} is not allowed; it must lie between 0 and 1")
+    initial, transition = (law.double().log() for law in rule)
+    length, each, entropies = sequences.shape[1], math.log(share / len(facts)), []
+    place, tokens = torch.arange(length), torch.arange(len(initial))
+    for x in sequences:
+        changed = x.expand(length, len(tokens), length).clone()  # at a place, to a token
+        changed[place, :, place] = tokens
+        by_rule = initial[changed[..., 0]] + transition[changed[..., :-1], changed[..., 1:]].sum(-1)
+        is_fact = (changed[:, :, None] == facts).all(-1).any(-1)
+        by_heart = torch.full_like(by_rule, -math.inf).masked_fill(is_fact, each)
+        log_p = torch.logaddexp(by_rule + math.log1p(-share), by_heart)
+        entropies.append(torch.special.entr(log_p.softmax(1)).sum(1))
+    return torch.stack(entropies)
 
 
 def argmax_alpha(

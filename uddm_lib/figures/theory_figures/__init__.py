@@ -18,6 +18,7 @@ from uddm_lib.figures.theory_figures.memories import (
     generalization,
     gradient_parts,
     margins,
+    relaxation,
 )
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "gradient_parts",
     "margins",
     "nelbo_integrands",
+    "relaxation",
     "reverse_profile",
 ]

@@ -32,6 +32,7 @@ def nelbo_integrands(table: pd.DataFrame) -> Figure:
     for name, style, color in zip(table.columns.drop("t"), ("-", "--", ":"), COLORS):
         axes[0, 0].plot(table["t"], table[name], color=color, linestyle=style)
         handles.append(legend_entry(name, color=color, linestyle=style))
+    axes[0, 0].fill_between(table["t"], table.iloc[:, 1], color=COLORS[0], alpha=0.15, linewidth=0)
     high = table.loc[table["t"] > 0.01].drop(columns="t").max().max()
     axes[0, 0].set(
         xlabel="diffusion time t", ylabel="integrand of the NELBO (nats)", ylim=(0, 1.1 * high)
@@ -70,7 +71,9 @@ def condensation(
         right.axvline(critical[n], color=color, linestyle="--", linewidth=0.8)
     right.set(xlabel="diffusion time t", ylabel="weight of the original", ylim=(-0.03, 1.03))
     handles = [
+        legend_entry("left", linestyle="none"),
         *(legend_entry(f"t = {t:g}", color=color) for t, (color, _) in times.items()),
+        legend_entry("right", linestyle="none"),
         *(
             legend_entry(f"n = {n:,}", color=color, marker=marker)
             for n, (color, marker) in counts.items()
@@ -186,8 +189,8 @@ def reverse_profile(table: pd.DataFrame) -> Figure:
     require_columns(table, ["denoiser", "t", "entropy", "variance", "gap"])
     labels = {
         "entropy": "conditional entropy\n(nats per token)",
-        "variance": r"$\sum_v p_v (1 - p_v)$",
-        "gap": r"$p_{(1)} - p_{(2)}$",
+        "variance": "variance of the token,\n" r"$\sum_v p_v (1 - p_v)$",
+        "gap": "gap of the two largest,\n" r"$p_{(1)} - p_{(2)}$",
     }
     figure, axes = panels(1, 3, (2.6, 2.6))
     handles = []
@@ -197,7 +200,7 @@ def reverse_profile(table: pd.DataFrame) -> Figure:
             axis.plot(rows["t"], rows[name], **style, markersize=3)
         handles.append(legend_entry(str(denoiser), **style, markersize=3))
     for axis, label in zip(axes[0], labels.values()):
-        axis.set(xlabel="diffusion time t", ylabel=label)
+        axis.set(xlabel="diffusion time t\n(from noise to text)", ylabel=label)
         axis.set_ylim(bottom=0)
         axis.invert_xaxis()
     add_legend(figure, handles, "right")
