@@ -218,7 +218,8 @@ def _fields(picture: _Picture, corpus: str, tables: Mapping[str, pd.DataFrame]) 
     if "t" in table:
         fields["t"] = time_shown(table)
     if "sequences" in table:
-        fields["sequences"] = f"{int((table['sequences'] / table['seeds']).max()):,}"
+        each = table["sequences"] / table["seeds"].clip(lower=1)
+        fields["sequences"] = f"{int(each.max()):,}"
     if "count" in table:
         counts = table.groupby(["size", "n", "set"])["count"].sum()
         fields["counted"] = _range(int(counts.min()), int(counts.max()))
