@@ -67,5 +67,6 @@ def ask(page, script, folder, files=False):
     assert told, f"the page's script failed: {console or done.stderr[-2000:]}"
     told = json.loads(unescape(told[1]))
     requests = [name for name in told["requests"] if not (files and name.startswith("file:"))]
-    assert not console and not told["complaints"] and not requests, (console, told)
+    complaints = console + told["complaints"] + requests
+    assert not complaints, complaints
     return told["results"]

@@ -59,6 +59,15 @@ def test_dry_run_has_the_expected_jobs(tmp_path, profile):
     }
 
 
+def test_the_live_page_is_written_where_models_ship(checkout):
+    command = ("-m", "snakemake", "-s", "runs/Snakefile", "--config", "profile=tiny", "--dry-run")
+    text, code = finish(start(checkout, *command))
+    assert code == 0 and "live.html" not in text, text
+    (checkout / "runs" / "pretrained").mkdir()
+    text, code = finish(start(checkout, *command))
+    assert code == 0 and "output: runs/tiny/live.html" in text, text
+
+
 @pytest.mark.slow
 def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     folder = checkout / "runs" / "tiny"
