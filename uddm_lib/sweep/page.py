@@ -5,6 +5,7 @@ it: ``python -m uddm_lib.sweep.page smoke``.
 """
 
 import html
+import json
 import os
 import platform
 import re
@@ -12,16 +13,13 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from uddm_lib.environment import available_cores
-from uddm_lib.results import atomic_write, read_table
+from uddm_lib.results import atomic_write
 from uddm_lib.sweep import book, paths, status
 from uddm_lib.sweep.jobs import Job, jobs_of
-
-if TYPE_CHECKING:  # loaded when there is a table
-    import pandas
 
 _SCALE = 0.6  # pixels of the screen for one of a picture, whose letters would else be large
 _WIDE = 640  # pixels from which a picture scrolls on a phone: nobody could read it otherwise
@@ -36,24 +34,18 @@ class Chapter(NamedTuple):
 
 
 def write_page(profile: str, root: Path | None = None) -> Path:
-    """Write the first page of ``profile``'s sweep, and link the others; returns its path.
-
-    Raises:
-        ValueError: if the table of claims is damaged; the message names it.
-    """
+    """Write the first page of ``profile``'s sweep, and link the others; returns its path."""
     root = root or paths.checkout()
     folder, figures = root / paths.results_folder(profile), root / paths.figures_folder(profile)
     jobs = jobs_of(profile, root)
     chapters = _chapters(folder, jobs, root)
     _link_pages(folder, chapters)
-    claims = figures / "claims.csv"
-    table = read_table(claims) if claims.is_file() else None
     last = _link(folder, chapters[-1].page, chapters[-1].title) if chapters else "notebook 05"
     sections = {
         "Contents": _contents(folder, chapters),
-        "Claims": "<p>There are none yet.</p>" if table is None else _claims(table, last),
+        "Claims": _claims(figures / "claims.md", last),
         "Figures": _figures(folder, figures),
-        "Provenance": _provenance(folder, jobs, table),
+        "Provenance": _provenance(folder, jobs, figures / "claims.json"),
     }
     parts = [f"<h1>Sweep: {html.escape(profile)}</h1>", _summary(jobs)]
     parts += [f'<h2 id="{name}">{name}</h2>\n{text}' for name, text in sections.items()]
@@ -152,11 +144,14 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="scroll"><table>\n{inner}\n</table></div>'
 
 
-def _claims(table: "pandas.DataFrame", values: str) -> str:
-    """The verdicts on the claims, a column per corpus; ``values`` links to what was measured."""
-    from uddm_lib.statistics import claims
+def _claims(file: Path, values: str) -> str:
+    """The verdicts on the claims, from a table in Markdown; ``values`` links to what was measured.
 
-    lines = html.escape(claims.markdown(table, brief=True)).splitlines()
+    That table spares this page pandas, which takes longer to load than all else takes.
+    """
+    if not file.is_file():
+        return "<p>There are none yet.</p>"
+    lines = html.escape(file.read_text(encoding="utf-8")).splitlines()
     head, _, *rows = (line.strip("| ").split(" | ") for line in lines)
     marked = [[re.sub(r"\*\*(.+?)\*\*", _verdict, cell) for cell in row] for row in rows]
     return (
@@ -200,9 +195,9 @@ def _figure(folder: Path, picture: Path) -> str:
 </figure>"""
 
 
-def _provenance(folder: Path, jobs: Mapping[str, Job], table: "pandas.DataFrame | None") -> str:
-    """Which code, seeds and machine made the results."""
-    about = {} if table is None else table.attrs["provenance"]
+def _provenance(folder: Path, jobs: Mapping[str, Job], sidecar: Path) -> str:
+    """Which code, seeds and machine made the results; ``sidecar`` is that of a figures' table."""
+    about = json.loads(sidecar.read_text())["provenance"] if sidecar.is_file() else {}
     commits = about.get("inputs", {}).get("commits", [])
     seeds = {seed for job in jobs.values() for seed in _seeds(job)}
     seconds = sum(record["seconds"] or 0 for record in status.records(folder).values())
