@@ -131,7 +131,9 @@ def test_claims_and_provenance(report):
     about = table.attrs["provenance"]
     assert rows["Commit of the runs"] == ", ".join(about["inputs"]["commits"])
     assert rows["PyTorch"] == about["torch"] and rows["Package"].endswith(about["version"])
-    assert rows["Seeds of the trainings"] == "1" and rows["Time of all notebooks"] == "2 min"
+    assert (
+        rows["Seeds of the trainings"] == "1" and rows["Time of all notebooks, summed"] == "2 min"
+    )
     assert "cores" in rows["Machine of this page"]
 
 
@@ -163,7 +165,7 @@ def test_pages_are_linked_anew_when_the_profile_changes(tmp_path):
 
 def test_a_sweep_without_results_has_a_page(checkout):
     text = text_of(write_page("tiny", checkout))
-    assert text.count("There are none yet.") == 2 and "Executed notebooks: 8" in text
+    assert text.count("There are none yet.") == 2 and "Notebooks: 8." in text
 
 
 @pytest.fixture(scope="module")

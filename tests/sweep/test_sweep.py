@@ -96,7 +96,7 @@ def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     assert "figures: paper_figures/tiny/" in text and "report:  runs/tiny/index.html" in text
     assert (folder / "markov-pico-n000001-s1" / "02_training.ipynb").stat().st_mtime_ns == done
     page = (folder / "index.html").read_text()
-    links = set(re.findall(r'(?:href|src)="([^"#]+)"', page))
+    links = set(re.findall(r'(?:href|src)="([^":#]+)"', page))
     assert len(links) == 2 + 2 * 3 + 1
     for link in links:
         assert (folder / link).exists(), link

@@ -21,6 +21,7 @@ from uddm_lib.results import atomic_write
 from uddm_lib.sweep import book, paths, status
 from uddm_lib.sweep.jobs import Job, jobs_of
 
+_PAPER = "https://arxiv.org/abs/2604.26841"
 _SCALE = 0.6  # pixels of the screen for one of a picture, whose letters would else be large
 _WIDE = 640  # pixels from which a picture scrolls on a phone: nobody could read it otherwise
 
@@ -92,7 +93,9 @@ def _summary(jobs: Mapping[str, Job]) -> str:
     corpora = dict.fromkeys(str(job.parameters["corpus"]) for job in training)
     models = sum(len(job.runs) for job in training)
     return (
-        f"<p>Trained models: {models}. Executed notebooks: {len(jobs)}. "
+        f'<p>The companion of <a href="{_PAPER}">Language Diffusion Models are Associative '
+        "Memories Capable of Retrieving Unseen Data</a>, executed. "
+        f"Trained models: {models}. Notebooks: {len(jobs)}. "
         f"Corpora: {html.escape(', '.join(corpora))}.</p>"
     )
 
@@ -117,7 +120,7 @@ def _contents(folder: Path, chapters: Sequence[Chapter]) -> str:
 
 def _runs(folder: Path, chapters: Sequence[Chapter]) -> str:
     """A row for every group of runs, with the pages of its notebooks."""
-    rows = [["corpus", "size", "n", "seeds", "notebooks"]]
+    rows = []
     for training in (chapter for chapter in chapters if chapter.job.stage == "training"):
         links = [
             _link(folder, page, job.stage)
@@ -127,19 +130,18 @@ def _runs(folder: Path, chapters: Sequence[Chapter]) -> str:
         given = training.job.parameters
         values = [_words(given[key]) for key in ("corpus", "size", "n", "seed")]
         rows.append([*values, " · ".join(links)])
-    return _table(rows)
+    return _table(rows, ["corpus", "size", "n", "seeds", "notebooks"])
 
 
 def _words(value: Any) -> str:
     return html.escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """A table of cells in HTML; the first row is its head."""
-    lines = [
-        "".join(f"<{kind}>{cell}</{kind}>" for cell in row)
-        for row, kind in zip(rows, ["th", *["td"] * len(rows)])
-    ]
+def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """A table of cells in HTML, with or without a head."""
+    lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    if head:
+        lines = ["".join(f"<th>{cell}</th>" for cell in head), *lines]
     inner = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="scroll"><table>\n{inner}\n</table></div>'
 
@@ -157,7 +159,7 @@ def _claims(file: Path, values: str) -> str:
     return (
         "<p>A claim holds if the whole 95 % interval of what was measured lies inside a bound that "
         "was fixed before. It does not hold if all of it lies outside. The bounds and the values "
-        f"are in {values}.</p>\n{_table([head, *marked])}"
+        f"are in {values}.</p>\n{_table(marked, head)}"
     )
 
 
@@ -210,11 +212,11 @@ def _provenance(folder: Path, jobs: Mapping[str, Job], sidecar: Path) -> str:
         "PyTorch": about.get("torch", ""),
         "Figures written": about.get("time", ""),
         "Seeds of the trainings": ", ".join(map(str, sorted(seeds))),
-        "Time of all notebooks": status.duration_in_words(seconds) if seconds else "",
+        "Time of all notebooks, summed": status.duration_in_words(seconds) if seconds else "",
         "Machine of this page": f"{_processor()}, {available_cores()} cores; {platform.platform()}",
     }
     cells = [(name, html.escape(text)) for name, text in rows.items() if text.strip()]
-    return _table([("what", "value"), *cells])
+    return _table(cells)
 
 
 def _seeds(job: Job) -> list[int]:
