@@ -62,6 +62,26 @@ def test_a_memory_iterates_to_what_it_stores():
     assert (end == stored).all() and table["updates"].eq(1).all()
 
 
+def test_exact_conditionals_come_to_rest_one_by_one():
+    initial, transition = markov_chain()
+    transition = 0.8 * transition + 0.2 / len(initial)
+    chain = MarkovGeneralizer(initial, transition)
+
+    def log_law(z):
+        return initial.log()[z[:, 0]] + transition.log()[z[:, :-1], z[:, 1:]].sum(1)
+
+    noisy = torch.randint(len(initial), (64, 8), generator=torch.Generator().manual_seed(2))
+    assert iterated_mode(chain, noisy)[1]["period"].gt(1).mean() > 0.5
+    end, table = iterated_mode(chain, noisy, one_by_one=True)
+    assert table["period"].eq(1).all() and (log_law(end) >= log_law(noisy)).all()
+    assert (log_law(end) > log_law(noisy)).double().mean() > 0.9
+
+
+def test_one_by_one_each_token_sees_what_the_one_before_became():
+    end, _ = iterated_mode(Moves(lambda z: z.roll(1, 1)), X, limit=1, one_by_one=True)
+    assert (end == X[:, -1:]).all()
+
+
 def test_dependence_of_predictions_known_by_hand():
     own = dependence_on_tokens(COPIES, X, [0.1, 0.5])
     assert own["t"].value_counts().to_dict() == {0.1: 12, 0.5: 12}

@@ -22,15 +22,25 @@ __all__ = ["dependence_on_tokens", "iterated_mode"]
 
 
 def iterated_mode(
-    denoiser: Denoiser, z_t: Int[Tensor, "B L"], t: float = T_END, limit: int = 50
+    denoiser: Denoiser,
+    z_t: Int[Tensor, "B L"],
+    t: float = T_END,
+    limit: int = 50,
+    one_by_one: bool = False,
 ) -> tuple[Int[Tensor, "B L"], pd.DataFrame]:
-    """Iterate s <- argmax x_theta(s, t), all tokens at once, until every sequence repeats a state.
+    """Iterate s <- argmax x_theta(s, t), until every sequence repeats a state.
+
+    All tokens change at once, or one after the other. One after the other, the exact leave-one-out
+    conditionals of a law never make a sequence less likely, so they end at a fixed point (iterated
+    conditional modes, Besag 1986).
 
     Args:
         denoiser: predicts the clean tokens.
         z_t: tokens to start from.
         t: time in (0, 1] that the denoiser is told at every update.
         limit: updates after which the iteration ends in any case.
+        one_by_one: an update goes through the positions from left to right; each token takes its
+            most probable value before the next one is looked at.
 
     Returns:
         The last states, and a table with a row a sequence. ``updates`` is how many led to the first
@@ -45,7 +55,10 @@ def iterated_mode(
     states = [z_t]
     updates, period = torch.full_like(z_t[:, 0], limit), torch.zeros_like(z_t[:, 0])
     while len(states) <= limit and not period.all():
-        states.append(mode(denoiser, states[-1], sigma))
+        state = states[-1].clone()
+        for place in range(state.shape[1]) if one_by_one else [slice(None)]:
+            state[:, place] = mode(denoiser, state, sigma)[:, place]
+        states.append(state)
         for step, earlier in enumerate(states[:-1]):
             returned = (states[-1] == earlier).all(1) & (period == 0)
             updates[returned], period[returned] = step, len(states) - 1 - step

@@ -233,12 +233,14 @@ def test_a_table_in_markdown_has_a_row_for_a_claim_and_a_column_for_a_corpus():
     joined = {name: pd.concat([table[name] for table in tables]) for name in tables[0]}
     table = evaluated(joined, "stored", "unseen_lost", "delay")
     lines = claims.markdown(table).splitlines()
-    assert lines[0] == "| claim | paper | bound | made | other |"
+    assert lines[0] == "| claim | paper | what must be so | made | other |"
     assert len(lines) == 2 + 3
-    first = "| At the smallest n, training sequences come back | section 5, figure 2 | share > 0.9 "
-    assert lines[2].startswith(first + "| **does not hold** (large); **holds** (small): 0.50 [0.")
-    assert "] (large) | **holds**: 1.00 [" in lines[2]
-    assert "| **undecided** (large); **holds** (small): 0.10 [" in lines[3]
+    first = "| At the smallest n, training sequences come back | section 5, figure 2 "
+    first += "| train recovery, t = 0.1, smallest n (share) > 0.9 "
+    first += "| **does not hold** (large): 0.50 [0."
+    assert lines[2].startswith(first)
+    assert "] (large); **holds** (small) | **holds**: 1.00 [" in lines[2]
+    assert "| **undecided** (large): 0.10 [" in lines[3]
     assert lines[4].endswith("| **not tested**: the sweep has one model size |")
     counted = claims.counts(table)
     assert counted.loc[("made", "large")].tolist() == [1, 2, 0, 0]

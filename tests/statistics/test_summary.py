@@ -187,6 +187,16 @@ def test_pivot_keeps_the_order_of_appearance():
     assert one.index.tolist() == ["b", "a"]
 
 
+def test_values_with_their_intervals_as_text():
+    rows = [("b", 1, 137.4, 126.0, 148.0), ("a", 2, 5.0, math.nan, 7.0)]
+    frame = pd.DataFrame(rows, columns=["size", "t", "n", "low", "high"])
+    wide = summary.with_intervals(frame, ["size"], ["t"], "n", digits=0)
+    assert wide.index.tolist() == ["b", "a"]
+    assert wide.loc["b", 1] == "137 [126, 148]" and wide.loc["a", 2] == "5 [nan, 7]"
+    with pytest.raises(ValueError, match="low"):
+        summary.with_intervals(frame.drop(columns="low"), ["size"], ["t"], "n", digits=0)
+
+
 def test_histogram_needs_something_to_count():
     frame = pd.DataFrame({"corpus": ["c"], "size": ["s"], "n": [1], "h": [math.nan]})
     for empty in (frame, frame.iloc[:0]):

@@ -194,11 +194,16 @@ def packed(
 def _reasons(measures: Measures, unseen: Measures | None, count: int) -> tuple[str, ...]:
     models = labelled(count)
     outside = models["regime"].isin([GENERALIZING, MEMORIZING])
+    generalize = models["regime"] == GENERALIZING
     law = judged(models, unseen is not None)
     said, error = verdicts(law)[outside], calibration_error(law, models["regime"])
     reasons = [
-        _overconfidence("its own sequences", measures),
-        *([] if unseen is None else [_overconfidence("unseen text", unseen)]),
+        _overconfidence("its own sequences", measures, models["surprise"][generalize]),
+        *(
+            []
+            if unseen is None
+            else [_overconfidence("unseen text", unseen, models["unseen_surprise"][generalize])]
+        ),
         f"{measures.twins:.0%} of its sequences agree with another one in 90% of the tokens: "
         f"{_of_birthday(measures)}",
         f"not used for the verdict: given all others, a token of its own sequences has an entropy "
@@ -212,10 +217,12 @@ def _reasons(measures: Measures, unseen: Measures | None, count: int) -> tuple[s
     return tuple(reasons)
 
 
-def _overconfidence(what: str, measures: Measures) -> str:
+def _overconfidence(what: str, measures: Measures, generalizing: pd.Series) -> str:
+    share = f"{measures.surprise:.0%} of" if measures.surprise < 1 else "at least"
     return (
         f"on {what} its loss is {measures.loss - measures.entropy:.2f} nats a token above its "
-        f"entropy, {measures.surprise:.0%} of the NELBO; where a model knows them, the two agree"
+        f"entropy, {share} the NELBO; generalizing models of the calibration have up to "
+        f"{generalizing.max():.0%}"
     )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "require_columns",
     "resample_groups",
     "summarize",
+    "with_intervals",
     "with_seed",
 ]
 
@@ -267,6 +268,20 @@ def pivot(
     rows = frame[list(index)].drop_duplicates()
     labels = pd.MultiIndex.from_frame(rows) if len(index) > 1 else rows[index[0]]
     return wide.loc[labels].sort_index(axis=1)
+
+
+def with_intervals(
+    frame: pd.DataFrame, index: Sequence[str], columns: Sequence[str], value: str, digits: int
+) -> pd.DataFrame:
+    """As :func:`pivot`, of texts such as ``137 [126, 148]``: a value, its ``low`` and ``high``.
+
+    Raises:
+        ValueError: if a column is missing.
+    """
+    require_columns(frame, [*index, *columns, value, "low", "high"])
+    rows = zip(frame[value], frame["low"], frame["high"])
+    texts = [f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]" for mean, low, high in rows]
+    return pivot(frame.assign(**{value: texts}), index, columns, value)
 
 
 def _key(key: Hashable) -> tuple[Hashable, ...]:

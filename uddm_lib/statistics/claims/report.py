@@ -38,10 +38,10 @@ def markdown(table: pd.DataFrame, brief: bool = False) -> str:
 
     Args:
         table: of :func:`uddm_lib.statistics.claims.evaluate`.
-        brief: leave out what was measured, the bounds, and where the paper says it.
+        brief: leave out what was measured, its bounds, and where the paper says it.
     """
     corpora = list(table["corpus"].unique())
-    head = ["claim"] if brief else ["claim", "paper", "bound"]
+    head = ["claim"] if brief else ["claim", "paper", "what must be so"]
     rows = [[*head, *corpora], ["---"] * (len(head) + len(corpora))]
     names = [claim.name for claim in CLAIMS]
     order = {name: i for i, name in enumerate(dict.fromkeys([*names, *table["name"]]))}
@@ -50,8 +50,8 @@ def markdown(table: pd.DataFrame, brief: bool = False) -> str:
         bounds: list[str] = []
         for corpus, part in of_claim.groupby("corpus", sort=False):
             row = _deciding(part)
-            cells[corpus] = _verdicts(part) if brief else f"{_verdicts(part)}: {_measured(row)}"
-            bounds.append(f"{row['unit']} {row['bound']}")
+            cells[corpus] = _verdicts(part, "" if brief else f": {_measured(row)}")
+            bounds.append(f"{row['statistic']} ({row['unit']}) {row['bound']}")
         bound = "; ".join(dict.fromkeys(bounds))
         described = [first["claim"], first["source"], bound][: len(head)]
         rows.append([*described, *cells.values()])
@@ -63,14 +63,16 @@ def _first_verdict(verdicts: pd.Series) -> str:
     return next(verdict for verdict in VERDICTS if (verdicts == verdict).any())
 
 
-def _verdicts(part: pd.DataFrame) -> str:
-    """The verdict of a claim on a corpus, or those of the sizes where they differ."""
+def _verdicts(part: pd.DataFrame, measured: str) -> str:
+    """The verdict of a claim on a corpus, or those of the sizes where they differ.
+
+    What was ``measured`` stands behind the first one, which it decides.
+    """
     by_size = folded(part)
     found = [verdict for verdict in VERDICTS if (by_size["verdict"] == verdict).any()]
-    if len(found) == 1:
-        return f"**{found[0]}**"
     sizes = by_size.groupby("verdict")["size"].agg(", ".join)
-    return "; ".join(f"**{verdict}** ({sizes[verdict]})" for verdict in found)
+    texts = [f"**{verdict}**" + f" ({sizes[verdict]})" * (len(found) > 1) for verdict in found]
+    return "; ".join([texts[0] + measured, *texts[1:]])
 
 
 def _deciding(part: pd.DataFrame) -> pd.Series:
