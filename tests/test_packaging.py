@@ -176,11 +176,11 @@ def test_the_wheel_works_far_from_a_checkout(installed, model):
 def test_the_wheel_brings_a_command(installed, model):
     help_text = run(installed / "uddm", "--help", cwd=model.parent)
     assert all(command in help_text for command in ("convert", "page", "plan", "sweep", "train"))
-    (folder,) = installed.parent.glob("lib/python*/site-packages/uddm_lib/live")
+    (folder,) = installed.parent.glob("lib/python*/site-packages/uddm_lib")
     kinds = ("*.css", "*.html", "*.js")
     brought, there = (
-        {path.name for kind in kinds for path in place.glob(kind)}
-        for place in (folder, ROOT / "uddm_lib" / "live")
+        {path.relative_to(place) for kind in kinds for path in place.rglob(kind)}
+        for place in (folder, ROOT / "uddm_lib")
     )
     assert brought == there and len(there) > 3
 

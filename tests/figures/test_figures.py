@@ -379,6 +379,7 @@ def test_saved_figures_repeat_to_the_byte_and_leave_matplotlib_alone(tables, tmp
             figures.figure5(tables["figure5_entropy"], tables["entropy_gap"], "markov"),
             tmp_path / folder,
             "figure5",
+            "What is drawn.",
         )
     for suffix in ("png", "pdf"):
         first, second = ((tmp_path / folder / f"figure5.{suffix}").read_bytes() for folder in "ab")
@@ -386,7 +387,9 @@ def test_saved_figures_repeat_to_the_byte_and_leave_matplotlib_alone(tables, tmp
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
         "figure5.pdf",
         "figure5.png",
+        "figure5.txt",
     ]
+    assert (tmp_path / "a" / "figure5.txt").read_text() == "What is drawn."
     assert dict(matplotlib.rcParams) == before
 
 

@@ -1,9 +1,12 @@
 """Figures, tables and claims come out for every sweep, however small or uneven."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from helpers.paths import ROOT
 from helpers.tables import run_tables
 from uddm_lib import figures
 from uddm_lib.statistics import claims, collect, transition
@@ -76,6 +79,9 @@ SWEEPS = {
     "two corpora": of_two_corpora,
 }
 
+PICTURES = (ROOT / "paper_figures" / "desktop").glob("*.png")
+KINDS = sorted(path.stem.removesuffix("_kjv") for path in PICTURES)
+
 
 def drawn(tables, corpus):
     """Every figure of notebook 05."""
@@ -106,6 +112,9 @@ def test_everything_comes_out(name):
     for corpus in runs["recovery"]["corpus"].unique():
         for figure in drawn(tables, corpus):
             figure.draw_without_rendering()
+        for kind in KINDS:
+            caption = figures.caption(f"{kind}_{corpus}", tables)
+            assert not re.search(r"\bnan\b|[{}]", caption), caption
     verdicts = claims.evaluate(runs, draws=20)
     assert set(verdicts["corpus"]) == set(runs["recovery"]["corpus"])
     assert claims.counts(verdicts).to_numpy().sum() == len(claims.folded(verdicts))

@@ -22,17 +22,21 @@ addEventListener("error", (event) => complaints.push(String(event.message)));
 addEventListener("securitypolicyviolation", (event) => complaints.push(event.blockedURI));
 </script>"""
 _TELL = """<script>
-{script}
-const told = document.createElement("pre");
-told.id = "told";
-const requests = performance.getEntriesByType("resource").map((entry) => entry.name);
-told.textContent = JSON.stringify({{ complaints, requests, results }});
-document.body.append(told);
+addEventListener("load", () => {{
+  {script}
+  const told = document.createElement("pre");
+  told.id = "told";
+  const requests = performance.getEntriesByType("resource").map((entry) => entry.name);
+  told.textContent = JSON.stringify({{ complaints, requests, results }});
+  document.body.append(told);
+}});
 </script>"""
 
 
-def ask(page, script, folder):
+def ask(page, script, folder, files=False):
     """Open ``page`` with ``script``, which leaves an object ``results``.
+
+    With ``files`` the page may ask for files, and look into those in its frames.
 
     Returns:
         The results, after checks that the page wrote no error and asked for nothing.
@@ -48,6 +52,7 @@ def ask(page, script, folder):
             "--no-sandbox",
             "--disable-gpu",
             "--enable-logging=stderr",
+            *(["--allow-file-access-from-files"] if files else []),
             f"--user-data-dir={folder / 'profile'}",
             "--dump-dom",
             (folder / "page.html").as_uri(),
@@ -61,5 +66,7 @@ def ask(page, script, folder):
     told = re.search(r'<pre id="told">(.*?)</pre>', done.stdout, re.DOTALL)
     assert told, f"the page's script failed: {console or done.stderr[-2000:]}"
     told = json.loads(unescape(told[1]))
-    assert not console and not told["complaints"] and not told["requests"], (console, told)
+    requests = [name for name in told["requests"] if not (files and name.startswith("file:"))]
+    complaints = console + told["complaints"] + requests
+    assert not complaints, complaints
     return told["results"]

@@ -8,6 +8,7 @@ import pytest
 
 from helpers.claimed_sweep import NS, SIZES, sweep
 from helpers.paths import ROOT
+from uddm_lib.results import read_table
 from uddm_lib.statistics import claims, collect, summary
 from uddm_lib.statistics.claims.bounds import above, below, between
 from uddm_lib.statistics.claims.resamples import Resamples
@@ -245,6 +246,13 @@ def test_a_table_in_markdown_has_a_row_for_a_claim_and_a_column_for_a_corpus():
     assert counted.loc[("made", "large")].tolist() == [1, 2, 0, 0]
     assert counted.loc[("other", "small")].tolist() == [0, 0, 2, 1]
     assert len(counted) == len(SIZES) + 1
+
+
+@pytest.mark.parametrize("profile", ["desktop", "laptop"])
+def test_the_verdicts_beside_the_figures_are_those_of_the_table(profile):
+    folder = ROOT / "paper_figures" / profile
+    table = read_table(folder / "claims.csv")
+    assert (folder / "claims.md").read_text() == claims.markdown(table, brief=True) + "\n"
 
 
 def test_the_readme_shows_the_verdicts_of_the_sweeps():

@@ -1,6 +1,7 @@
 """The pages of notebooks need no internet."""
 
 import re
+from base64 import b64encode
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -19,11 +20,30 @@ def page_of(*cells):
     return notebook_page(new_notebook(cells=list(cells)), "a page")
 
 
+def picture(width):
+    """The output of a cell: a PNG, as far as its width goes."""
+    head = b64encode(b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + width.to_bytes(4) + bytes(4))
+    return new_output("display_data", {"image/png": head.decode()})
+
+
 def test_a_page_loads_nothing():
-    output = new_output("display_data", {"image/png": "iVBORw0KGgo="})
-    page = page_of(new_markdown_cell("# One\n$a$"), new_code_cell("show()", outputs=[output]))
+    code = new_code_cell("show()", outputs=[picture(100)])
+    page = page_of(new_markdown_cell("## One\n$a$"), code)
     assert "<title>a page</title>" in page
     assert not LOADED.findall(page) and "<script" not in page
+
+
+def test_the_title_is_the_heading_that_the_notebook_opens_with():
+    assert "<title>On n &amp; t</title>" in page_of(new_markdown_cell("# On $n$ & t\nText."))
+
+
+def test_wide_pictures_keep_their_width_and_all_have_a_text():
+    outputs = [picture(width) for width in (462, 1012)]
+    page = page_of(new_code_cell("show()", outputs=outputs))
+    pictures = re.findall("<img[^>]*>", page)
+    assert ["unconfined" in tag for tag in pictures] == [False, True]
+    assert all('alt="What the code above draws"' in tag for tag in pictures)
+    assert not outputs[0].metadata  # the notebook stays as it was
 
 
 def test_links_lead_into_the_internet_or_the_page_itself():

@@ -59,6 +59,15 @@ def test_dry_run_has_the_expected_jobs(tmp_path, profile):
     }
 
 
+def test_the_live_page_is_written_where_models_ship(checkout):
+    command = ("-m", "snakemake", "-s", "runs/Snakefile", "--config", "profile=tiny", "--dry-run")
+    text, code = finish(start(checkout, *command))
+    assert code == 0 and "live.html" not in text, text
+    (checkout / "runs" / "pretrained").mkdir()
+    text, code = finish(start(checkout, *command))
+    assert code == 0 and "output: runs/tiny/live.html" in text, text
+
+
 @pytest.mark.slow
 def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     folder = checkout / "runs" / "tiny"
@@ -87,7 +96,7 @@ def test_sweep_survives_failure_and_kill_and_repeats_nothing(checkout):
     assert "figures: paper_figures/tiny/" in text and "report:  runs/tiny/index.html" in text
     assert (folder / "markov-pico-n000001-s1" / "02_training.ipynb").stat().st_mtime_ns == done
     page = (folder / "index.html").read_text()
-    links = re.findall(r'(?:href|src)="([^"]+)"', page)
+    links = set(re.findall(r'(?:href|src)="([^":#]+)"', page))
     assert len(links) == 2 + 2 * 3 + 1
     for link in links:
         assert (folder / link).exists(), link
@@ -159,7 +168,7 @@ def test_a_group_of_runs_does_what_is_new_alone(checkout):
     assert code == 0 and "notebooks to run: 4" in text, text
     assert (folder / "markov-pico-n000001-s2" / "samples.csv").exists()
     page = (folder / "index.html").read_text()
-    assert "<td>1, 2</td><td>1, 2</td>" in page and page.count("<tr>") == 2
+    assert page.count("<td>1, 2</td><td>1, 2</td>") == 1
     text, code = sweep(checkout)
     assert code == 0 and "nothing to do" in text, text
 

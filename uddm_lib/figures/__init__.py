@@ -14,6 +14,7 @@ the memorizer of its training set, and the generalizer, which knows the source (
 
 from uddm_lib.figures._plotting import STYLE, save
 from uddm_lib.figures.audit_figures import regime_measures, score_distributions
+from uddm_lib.figures.captions import caption
 from uddm_lib.figures.entropy_against_overlap import entropy_against_overlap
 from uddm_lib.figures.figure1_basins import figure1, figure6_basins
 from uddm_lib.figures.figure2_recovery import figure2, figure2_full, recovery_against_time
@@ -30,6 +31,7 @@ from uddm_lib.figures.training_curves import perplexity, training_curves
 
 __all__ = [
     "STYLE",
+    "caption",
     "entropy_against_overlap",
     "figure1",
     "figure2",

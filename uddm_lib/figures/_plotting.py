@@ -84,10 +84,13 @@ class Figure(matplotlib.figure.Figure):
 
 
 @styled
-def save(figure: matplotlib.figure.Figure, folder: str | Path, name: str) -> None:
-    """Write ``<name>.png`` and ``<name>.pdf``; what belongs in no file's name becomes a hyphen.
+def save(
+    figure: matplotlib.figure.Figure, folder: str | Path, name: str, caption: str = ""
+) -> None:
+    """Write ``<name>.png`` and ``<name>.pdf``, and the caption, if there is one, to ``<name>.txt``.
 
-    The same figure gives the same PNG bytes. A PDF may differ in the last digit of a coordinate.
+    What belongs in no file's name becomes a hyphen. The same figure gives the same PNG bytes. A PDF
+    may differ in the last digit of a coordinate.
 
     Raises:
         OSError: if a file cannot be written; an older one is left as it was.
@@ -96,10 +99,13 @@ def save(figure: matplotlib.figure.Figure, folder: str | Path, name: str) -> Non
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Producer": None},
     }
+    path = resolve(folder) / file_name(name)
     for suffix, metadata in kinds.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, format=suffix, metadata=metadata)
-        atomic_write(resolve(folder) / f"{file_name(name)}.{suffix}", buffer.getvalue())
+        atomic_write(f"{path}.{suffix}", buffer.getvalue())
+    if caption:
+        atomic_write(f"{path}.txt", caption)
 
 
 def panels(

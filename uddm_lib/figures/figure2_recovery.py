@@ -65,7 +65,7 @@ def figure2(
         ValueError: if the table has no such corpus, t or column.
     """
     table = rows_of_corpus(recovery, corpus, _COLUMNS)
-    t = min(unique(table, "t"), key=lambda time: abs(time - 0.1)) if t is None else t
+    t = time_shown(table) if t is None else t
     table = at_time(table, t)
     networks = of_denoiser(table)
     styles = size_colors(unique(networks, "size"))
@@ -96,6 +96,11 @@ def figure2(
     add_legend(figure, entries, "bottom", 2)
     add_title(figure, "Token recovery", corpus)
     return figure
+
+
+def time_shown(recovery: pd.DataFrame) -> float:
+    """The t that figure 2 draws if none is given: of the table's, that nearest to 0.1."""
+    return float(min(unique(recovery, "t"), key=lambda time: abs(time - 0.1)))
 
 
 @styled
