@@ -5,6 +5,7 @@ text, else *mild*. The test of kind is developed on one half and judged on the o
 """
 
 import ast
+import itertools
 import random
 import re
 import sysconfig
@@ -94,7 +95,7 @@ def markov_words(texts):
     draw, followers = random.Random(1), defaultdict(list)
     for text in held_out().values():
         words = ["", *text.split(), ""]
-        for word, after in zip(words, words[1:]):
+        for word, after in itertools.pairwise(words):
             followers[word].append(after)
     made = []
     while len(made) < len(texts):
