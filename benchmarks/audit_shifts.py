@@ -9,6 +9,8 @@ writes nothing: the test of kind was developed on one.
 
 import argparse
 import random
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -31,8 +33,8 @@ MODELS = {
     "generalizer": "runs/pretrained/kjv-nano-nall-s1",
     "memorizer": "runs/pretrained/kjv-nano-n000016-s1",
 }
-DRAWS, UNSHIFTED_DRAWS = 10, 20
-MOST = 500  # texts of a kind that are drawn from
+DRAWS, UNSHIFTED_DRAWS = 10, 15
+MOST = 400  # texts of a kind that are drawn from
 LEVEL = 0.1  # of the audit, by default
 
 
@@ -49,15 +51,11 @@ def kinds_of(half=None):
         yield name, "unshifted", "none", texts, None
 
 
-def known(texts):
-    """{model: {text: score}}."""
+def known(folder, texts):
+    """{text: score} by a model."""
     audit_scores.DRAWS = 1  # of the loss, which is not used here
-    found = {}
-    for name, folder in MODELS.items():
-        run = experiments.load_run(resolve(folder), "cpu")
-        table = scores_of(run.model, run.tokenizer, texts)
-        found[name] = dict(zip(texts, table[SCORE]))
-    return found
+    run = experiments.load_run(resolve(folder), "cpu")
+    return dict(zip(texts, scores_of(run.model, run.tokenizer, texts)[SCORE]))
 
 
 def audited(texts, unseen, scores, seed):
@@ -82,8 +80,9 @@ def summary(rows):
     return {"draws": len(table), **table.mean(), **passed.mean().add_suffix("_passed")}
 
 
-def measured(name, half, strength, ours, unseen, scores):
-    """A row for each size."""
+def measured(kind, scores):
+    """A row for each size; ``scores`` are {model: {text: score}}."""
+    (name, half, strength, ours, unseen), found = kind, []
     for k, m in SIZES:
         rows = []
         for seed in range(1, (UNSHIFTED_DRAWS if unseen is None else DRAWS) + 1):
@@ -94,7 +93,8 @@ def measured(name, half, strength, ours, unseen, scores):
                 pair = drawn(ours, k, seed), drawn(unseen, m, seed)
             rows.append(audited(*pair, scores, seed))
         row = {"kind": name, "half": half, "strength": strength, "texts": k, "unseen": m}
-        yield row | summary(rows)
+        found.append(row | summary(rows))
+    return found
 
 
 def main():
@@ -102,13 +102,23 @@ def main():
     parser.add_argument("--half", choices=["development", "judged"])
     half = parser.parse_args().half
     kinds = list(kinds_of(half))
-    scored = [kind for kind in kinds if kind[1] != "unshifted" or kind[0] == "kjv"]
-    texts = [text for *_, ours, unseen in scored for text in (*ours, *(unseen or []))]
-    scores, rows = known(list(dict.fromkeys(texts))), []
-    for kind in kinds:
-        for row in measured(*kind, scores if kind in scored else {}):
-            rows.append(row)
-            print(*(f"{v:.2f}" if isinstance(v, float) else v for v in row.values()), flush=True)
+    is_scored = [kind[1] != "unshifted" or kind[0] == "kjv" for kind in kinds]
+    texts = [
+        text
+        for (*_, ours, unseen), scored in zip(kinds, is_scored)
+        if scored
+        for text in (*ours, *(unseen or []))
+    ]
+    rows = []
+    with ProcessPoolExecutor(2) as pool:
+        known_to = partial(known, texts=list(dict.fromkeys(texts)))
+        scores = dict(zip(MODELS, pool.map(known_to, MODELS.values())))
+        for found in pool.map(measured, kinds, [scores if scored else {} for scored in is_scored]):
+            rows += found
+            for row in found:
+                print(
+                    *(f"{v:.2f}" if isinstance(v, float) else v for v in row.values()), flush=True
+                )
     if half is None:
         table = pd.DataFrame(rows).round(4)
         write_table(table, RESULTS / "audit_shifts.csv", provenance({"machine": machine()}))

@@ -21,6 +21,7 @@ LEAST = 20  # texts of each kind that the two-sample test needs
 MOST = 500  # that it takes
 PERMUTATIONS = 999
 RIDGE = 10.0  # against a mean square of 1 of the centred features
+TINY = 1e-9  # what is smaller is rounding
 DRAWS = 1000  # of the bootstrap
 
 
@@ -76,7 +77,9 @@ def two_sample_p_value(texts: Sequence[str], unseen: Sequence[str], seed: int = 
     labels = np.vstack([labels, permuted]).T
     both = [text for part in taken for text in part]
     found = np.stack([_told_apart(kernel, labels) for kernel in _kernels(both)])
-    best = ((found - found.mean(1, keepdims=True)) / found.std(1, keepdims=True)).max(0)
+    # Features that all texts share, or none does, say the same of all labels, up to rounding.
+    spread = found.std(1, keepdims=True).clip(min=TINY)
+    best = ((found - found.mean(1, keepdims=True)) / spread).max(0)
     return float((best >= best[0]).mean())
 
 
@@ -99,12 +102,12 @@ def _told_apart(
 ) -> Float[np.ndarray, " p"]:
     """Correlation of labels with a ridge regression's predictions, each without its own text."""
     kernel = KernelCenterer().fit_transform(kernel)
-    kernel *= len(kernel) / np.trace(kernel)
+    kernel *= len(kernel) / max(np.trace(kernel), TINY)
     fitted = kernel @ np.linalg.inv(kernel + RIDGE * np.eye(len(kernel)))
     own = np.diag(fitted)[:, None]
     # In closed form: leaving a text out takes its own share off its prediction.
     predicted = (fitted @ labels - own * labels) / (1 - own)
-    return (predicted * labels).sum(0) / np.linalg.norm(predicted, axis=0)
+    return (predicted * labels).sum(0) / np.linalg.norm(predicted, axis=0).clip(min=TINY)
 
 
 def _blind_features(texts: Sequence[str]) -> Float[np.ndarray, "k 8"]:
