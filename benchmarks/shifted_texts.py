@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from uddm_lib.data.bible import verses
-from uddm_lib.data.packing import HELD_OUT
+from uddm_lib.data.packing import _held_out
 
 BOOKS = 1_000_000  # verse 1001001 is Genesis 1:1
 LAW, STORIES, OLD, ACTS = 5, 17, 39, 44  # last books of parts of the Bible
@@ -29,10 +29,9 @@ LICENCES = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
 def held_out(translation="kjv"):
     """{number: text} of the verses that no model of the corpus ``kjv`` was trained on."""
     numbers, texts = (list(part) for part in verses(["kjv"]))
-    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(1))
-    chosen = set(order[: round(HELD_OUT * len(texts))].tolist())  # as packing.py chooses them
-    known = {text for i, text in enumerate(texts) if i not in chosen}
-    kept = [numbers[i] for i in sorted(chosen) if texts[i] not in known]
+    chosen = _held_out(len(texts), None, seed=1)
+    known = {text for text, is_chosen in zip(texts, chosen) if not is_chosen}
+    kept = [n for n, text, is_it in zip(numbers, texts, chosen) if is_it and text not in known]
     if translation != "kjv":
         numbers, texts = verses([translation])
     by_number = dict(zip(numbers, texts))
