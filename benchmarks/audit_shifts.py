@@ -1,6 +1,6 @@
 """How often ``uddm audit --texts`` abstains where the unseen texts are of another kind.
 
-    python benchmarks/audit_shifts.py   writes results/audit_shifts.csv (20 minutes)
+    python benchmarks/audit_shifts.py   writes results/audit_shifts.csv (20 minutes, two cores)
 
 None of the texts was trained on, so every text that is called memorized is a false find. The kinds
 were fixed before any was measured (shifted_texts.py). ``--half`` measures a part of them, and

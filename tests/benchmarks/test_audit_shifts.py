@@ -37,6 +37,7 @@ def test_how_often_it_abstains(table, document):
     means = {name: part.groupby(SIZE)["abstains"].mean() for name, part in parts.items()}
     for size in means["all"].index:
         assert row(size, [mean[size] for mean in means.values()]) in document
+    assert 0.88 < means["all"].max() < 0.9  # the goal is just missed
     same = parts["none"]
     false = round((same["abstains"] * same["draws"]).sum())
     assert f"it does in {false} of {same['draws'].sum():,}." in document
