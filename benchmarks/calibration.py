@@ -109,7 +109,7 @@ def measured(run, source, kind, settings=SETTINGS):
                 "source": source, "kind": kind, "size": run.parameters["size"],
                 "n": len(run.train), "seed": run.parameters["seed"],
                 "count": count, "steps": steps, **values,
-                "unseen_nelbo": strange.nelbo, "unseen_surprise": strange.surprise,
+                "unseen_nelbo": strange.nelbo, "unseen_overconfidence": strange.overconfidence,
                 "distinct": birthday.distinct, "repeated": birthday.repeated,
                 "estimate": birthday.estimate,
                 "low_n": birthday.low, "high_n": birthday.high,
@@ -148,7 +148,8 @@ def train_and_measure(source):
                 f"{source:9} {kind:13} n {row['n']:6}  {trained:4.0f} s + {row['seconds']:3.0f} s"
                 f"  gap {row['recovery_train'] - row['recovery_test']:5.2f}"
                 f"  low {row['low']:.2f}  ratio {row['ratio']:.2f}  twins {row['twins']:.2f}"
-                f"  surprise {row['surprise']:.2f}, of unseen {row['unseen_surprise']:.2f}",
+                f"  overconfidence {row['overconfidence']:.2f}"
+                f", of unseen {row['unseen_overconfidence']:.2f}",
                 flush=True,
             )
 

@@ -56,7 +56,7 @@ def test_exact_models(chain, memorizer, generalizer):
     for model, verdict in ((memorizer, MEMORIZING), (generalizer, GENERALIZING)):
         audit = regime.audit_regime(model, 64, 16, unseen=chain.test[:64])
         assert audit.verdict == verdict
-        assert (audit.unseen.surprise > 0.5) == (verdict == MEMORIZING)
+        assert (audit.unseen.overconfidence > 0.5) == (verdict == MEMORIZING)
         assert "it is assumed that the unseen text" in audit.reasons[0]
         assert audit.reasons[2].startswith("on unseen text its loss is")
 
@@ -161,7 +161,7 @@ def test_what_the_documents_say_of_the_models():
     text &= (models["regime"] == GENERALIZING) & (models["kind"] != "cross_entropy")
     assert text.sum() == 11 and (verdicts(judged(models))[text] == "cannot say").all()
     generalizing = models[models["regime"] == GENERALIZING]
-    assert f"up to {generalizing['surprise'].max():.2f}" in DOCUMENT
+    assert f"up to {generalizing['overconfidence'].max():.2f}" in DOCUMENT
     assert models["ratio"].max() < regime.KNOWS_NOTHING - 0.1
 
 

@@ -12,10 +12,10 @@ def test_a_model_among_those_of_the_calibration():
         {
             "regime": ["memorizing", "memorizing", "generalizing"],
             "twins": [1.0, 0.8, 0.0],
-            "unseen_surprise": [1.0, 0.9, 0.0],
+            "unseen_overconfidence": [1.0, 0.9, 0.0],
         }
     )
-    figure = figures.regime_measures(models, {"twins": 0.5, "unseen_surprise": 0.3})
+    figure = figures.regime_measures(models, {"twins": 0.5, "unseen_overconfidence": 0.3})
     first, second = figure.axes
     assert [line.get_xdata().tolist() for line in first.lines[:3]] == [[1.0, 0.8], [], [0.0]]
     assert set(first.lines[3].get_xdata()) == {0.5} and set(second.lines[3].get_xdata()) == {0.3}
@@ -24,8 +24,8 @@ def test_a_model_among_those_of_the_calibration():
         "in transition",
         "generalizing",
     ]
-    with pytest.raises(ValueError, match="no column surprise"):
-        figures.regime_measures(models, {"surprise": 0.5})
+    with pytest.raises(ValueError, match="no column overconfidence"):
+        figures.regime_measures(models, {"overconfidence": 0.5})
 
 
 def test_scores_of_texts_and_of_unseen_ones():

@@ -36,8 +36,8 @@ LEARNED = 0.2
 CONFIDENT = 0.7  # probability below which there is no verdict
 # Chosen on five of the eight sources, before the others were trained. Entropies are not among them:
 # what is low for one source is high for another, and with them more models were judged wrong.
-WITHOUT_DATA = ["surprise", "twins"]
-WITH_UNSEEN = [*WITHOUT_DATA, "unseen_surprise"]
+WITHOUT_DATA = ["overconfidence", "twins"]
+WITH_UNSEEN = [*WITHOUT_DATA, "unseen_overconfidence"]
 REGULARIZATION = 10.0  # C of scikit-learn; chosen as the features were
 
 
@@ -71,7 +71,7 @@ def probabilities(
     Args:
         measured: the features of the models in question, a row a model.
         models: those to learn from, as :func:`labelled` gives them.
-        unseen: whether ``unseen_surprise`` is a feature, too.
+        unseen: whether ``unseen_overconfidence`` is a feature, too.
 
     Returns:
         A row a model and a column a regime.

@@ -72,9 +72,9 @@ class Measures:
         ratio: ``entropy`` over ``nelbo``, in [0, 1]. The NELBO counts what a sequence tells; the
             entropy what its tokens tell that the others do not. A memorizer's sequences are like
             code words: they differ, but each token follows from the rest.
-        surprise: ``loss`` minus ``entropy``, over ``nelbo``, in [0, 1]. A model that knows its
-            source is as often wrong as it says. One that memorizes is surer than it is right,
-            on all but its stored sequences.
+        overconfidence: ``loss`` minus ``entropy``, over ``nelbo``, in [0, 1]. A model that knows
+            its source is as often wrong as it says. One that memorizes is surer than it is
+            right, on all but its stored sequences.
         twins: share of the sequences with a twin, which agrees in 90 % of the tokens.
         birthday: the number of sequences that they seem to come from.
     """
@@ -85,7 +85,7 @@ class Measures:
     low: float
     sure: float
     ratio: float
-    surprise: float
+    overconfidence: float
     twins: float
     birthday: Birthday
 
@@ -176,7 +176,7 @@ def measures_of(generated: Generated) -> Measures:
         low=(entropies[scored] < SURE).double().mean().item(),
         sure=(means < SURE).double().mean().item(),
         ratio=_share(entropy, nelbo),
-        surprise=_share(loss - entropy, nelbo),
+        overconfidence=_share(loss - entropy, nelbo),
         twins=float((np.bincount(label)[label] > 1).mean()),
         birthday=birthday_estimate(label),
     )

@@ -60,7 +60,7 @@ class RegimeAudit:
         """What the calibration takes, by its names."""
         measured = {name: getattr(self.measures, name) for name in WITHOUT_DATA}
         if self.unseen is not None:
-            measured["unseen_surprise"] = self.unseen.surprise
+            measured["unseen_overconfidence"] = self.unseen.overconfidence
         return measured
 
 
@@ -198,11 +198,13 @@ def _reasons(measures: Measures, unseen: Measures | None, count: int) -> tuple[s
     law = judged(models, unseen is not None)
     said, error = verdicts(law)[outside], calibration_error(law, models["regime"])
     reasons = [
-        _overconfidence("its own sequences", measures, models["surprise"][generalize]),
+        _overconfidence("its own sequences", measures, models["overconfidence"][generalize]),
         *(
             []
             if unseen is None
-            else [_overconfidence("unseen text", unseen, models["unseen_surprise"][generalize])]
+            else [
+                _overconfidence("unseen text", unseen, models["unseen_overconfidence"][generalize])
+            ]
         ),
         f"{measures.twins:.0%} of its sequences agree with another one in 90% of the tokens: "
         f"{_of_birthday(measures)}",
@@ -218,7 +220,7 @@ def _reasons(measures: Measures, unseen: Measures | None, count: int) -> tuple[s
 
 
 def _overconfidence(what: str, measures: Measures, generalizing: pd.Series) -> str:
-    share = f"{measures.surprise:.0%} of" if measures.surprise < 1 else "at least"
+    share = f"{measures.overconfidence:.0%} of" if measures.overconfidence < 1 else "at least"
     return (
         f"on {what} its loss is {measures.loss - measures.entropy:.2f} nats a token above its "
         f"entropy, {share} the NELBO; generalizing models of the calibration have up to "

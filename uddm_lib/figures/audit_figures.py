@@ -14,9 +14,9 @@ __all__ = ["regime_measures", "score_distributions"]
 BINS = 30  # of a histogram of scores
 COLORS = {"memorizing": BLUE, "in transition": GREEN, "generalizing": ORANGE}
 LABELS = {
-    "surprise": "overconfidence,\nown sequences",
+    "overconfidence": "overconfidence,\nown sequences",
     "twins": "share of sequences\nwith a twin",
-    "unseen_surprise": "overconfidence,\nunseen text",
+    "unseen_overconfidence": "overconfidence,\nunseen text",
 }
 
 
@@ -26,7 +26,7 @@ def regime_measures(models: pd.DataFrame, measured: Mapping[str, float]) -> Figu
 
     Args:
         models: a row a model, with the column ``regime`` and one a measure.
-        measured: the model's own: any of ``surprise``, ``twins``, ``unseen_surprise``.
+        measured: the model's own: any of ``overconfidence``, ``twins``, ``unseen_overconfidence``.
     """
     require_columns(models, ["regime", *measured])
     figure, axes = panels(1, len(measured), (1.7, 1.5), sharey=True)
