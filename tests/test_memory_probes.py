@@ -1,9 +1,12 @@
 """Iterated predictions and dependence on single tokens, of denoisers whose answers are known."""
 
+import math
+
 import pytest
 import torch
 
 from uddm_lib.data import load_corpus, markov_chain
+from uddm_lib.denoiser import total_variation
 from uddm_lib.memory_probes import dependence_on_tokens, iterated_mode
 from uddm_lib.oracles import MarkovGeneralizer, Memorizer, OrdinaryPosterior
 
@@ -103,6 +106,20 @@ def test_only_the_leave_one_out_conditional_ignores_a_token_itself(worst):
         assert table["neighbor"].mean() > 0.05
         posterior = dependence_on_tokens(OrdinaryPosterior(denoiser), corpus.test[:64], [0.1])
         assert posterior["own"].mean() > 0.1
+
+
+def test_a_chain_exposes_a_changed_token_so_the_posterior_moves_little():
+    corpus, (initial, transition) = load_corpus("markov"), markov_chain()
+    x, place = corpus.test[:256], corpus.length // 2
+    shift = torch.randint(1, len(initial), (len(x),), generator=torch.Generator().manual_seed(0))
+    other = x.clone()
+    other[:, place] = (other[:, place] + shift) % len(initial)
+    posterior, sigma = OrdinaryPosterior(MarkovGeneralizer(initial, transition)), -math.log1p(-1e-5)
+    moved = total_variation(posterior, x, other, torch.tensor(sigma))[:, place]
+    before, changed, after = other[:, place - 1 : place + 2].T
+    fits = (transition[before, changed] > 0) & (transition[changed, after] > 0)
+    assert 0 < fits.double().mean() < 0.1, "the changed token seldom fits between its neighbors"
+    assert moved[fits].min() > 0.99 and moved[~fits].mean() < 0.3
 
 
 def test_bad_input_is_named():

@@ -98,7 +98,8 @@ def test_condensation_has_a_line_per_time_and_per_count():
     weights = condensation.original_weights([4, 16], 8, 5, [0.3, 0.8], draws=8)
     figure = theory_figures.condensation(path, weights, {4: 0.9, 16: 0.8})
     assert len(figure.axes[0].lines) == 2 and len(figure.axes[1].containers) == 2
-    assert labels(figure)[-1] == "condensation time"
+    assert labels(figure) == ["t = 0.1", "t = 0.9", "n = 4", "n = 16", "condensation time"]
+    assert [len(legend.get_texts()) for legend in figure.legends] == [2, 3], "a key for each panel"
 
 
 def test_duality_has_a_key_per_vocabulary():

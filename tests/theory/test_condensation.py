@@ -48,9 +48,9 @@ def test_the_memory_condenses_at_its_condensation_time():
     assert (table["error"] < 0.05).all()
 
 
-def test_stored_sequences_merge_later_than_they_condense():
+def test_a_stored_sequence_keeps_half_of_the_weight_longer_than_it_condenses():
     n, length, vocab_size = 4096, 64, 32
-    t = condensation.merging_time(n, length, vocab_size)
+    t = condensation.half_weight_time(n, length, vocab_size)
     assert t == pytest.approx(0.9965, abs=1e-4)
     assert t > condensation.condensation_time(n, length, vocab_size)
     stored = torch.randint(vocab_size, (n, length), generator=torch.Generator().manual_seed(0))
@@ -79,8 +79,8 @@ def test_the_class_is_decided_before_the_sequence():
     n, length, vocab_size, tokens = 1024, 64, 32, 2
     speciation = condensation.speciation_time(length, vocab_size, tokens)
     condensed = condensation.condensation_time(n // 2, length, vocab_size, tokens)
-    merged = condensation.merging_time(n // 2, length, vocab_size, tokens)
-    assert condensed < 0.8 < speciation < merged < 1
+    half = condensation.half_weight_time(n // 2, length, vocab_size, tokens)
+    assert condensed < 0.8 < speciation < half < 1
     times = [condensed - 0.2, condensed, speciation - 0.1, speciation, 1.0]
     table = condensation.class_weights(n, length, vocab_size, tokens, times, draws=200)
     assert table["original"][0] > 0.97 and 0.3 < table["original"][1] < 0.8
@@ -106,9 +106,9 @@ def test_two_classes_need_tokens_of_their_own():
         condensation.speciation_time(6, 8, 5)
 
 
-def test_stored_sequences_of_few_tokens_merge_at_the_merging_time():
+def test_stored_sequences_of_few_tokens_have_half_of_the_weight_at_the_half_weight_time():
     n, length, vocab_size, tokens = 512, 64, 32, 2
-    t = condensation.merging_time(n, length, vocab_size, tokens)
+    t = condensation.half_weight_time(n, length, vocab_size, tokens)
     stored = torch.randint(tokens, (n, length), generator=torch.Generator().manual_seed(0))
     memory = Memorizer(stored, vocab_size)
     own = [
@@ -116,3 +116,24 @@ def test_stored_sequences_of_few_tokens_merge_at_the_merging_time():
         for time in (t - 5e-3, t, t + 5e-3)
     ]
     assert own[0] > 0.8 and 0.3 < own[1] < 0.7 and own[2] < 0.2
+
+
+@pytest.mark.parametrize("n", [64, 512, 4096])
+def test_a_stored_sequence_is_a_local_minimum_at_the_half_weight_time_and_not_for_ever(n):
+    length, vocab_size = 64, 32
+    half = condensation.half_weight_time(n, length, vocab_size)
+    stored = torch.randint(vocab_size, (n, length), generator=torch.Generator().manual_seed(0))
+    is_minimum = {}
+    for t in (half, 1.0):
+        beta, found = inverse_temperature(SCHEDULE.sigma(t), vocab_size), []
+        for x in stored[:4]:
+            same = (stored == x).double()
+            agree = same.sum(1)
+            # The agreeing tokens after each change of one token (place, value), for every sequence.
+            values = torch.nn.functional.one_hot(stored, vocab_size)
+            changed = agree[:, None, None] - same[:, :, None] + values
+            walls = (beta * agree).logsumexp(0) - (beta * changed).logsumexp(0)
+            other = torch.nn.functional.one_hot(x, vocab_size) == 0
+            found.append(bool((walls[other] > 0).all()))
+        is_minimum[t] = found
+    assert all(is_minimum[half]) and not any(is_minimum[1.0])

@@ -33,6 +33,10 @@ def test_margins_grow_to_their_largest_value_during_training():
     assert rows.mean() == pytest.approx(gardner_margin(0.5), rel=0.05)
     steps, states = zip(*pseudo_likelihood.descent(patterns, [400]))
     assert steps == (400,) and torch.equal(states[0], pseudo_likelihood.train(patterns, 400))
+    # At the maximum margin the couplings are a sum of weighted Hebbian terms, as descent is.
+    hebbian = hopfield.hebb(patterns)
+    cosine = torch.nn.functional.cosine_similarity(states[0], hebbian, dim=1).mean().item()
+    assert cosine == pytest.approx(summary["cosine"].iloc[-1], abs=0.002)
 
 
 def test_pseudo_likelihood_basins_are_larger_than_hebbian_ones():
@@ -91,6 +95,12 @@ def test_generalization_from_hidden_features():
     assert rate[512, "stored"] - rate[512, "unseen"] < 0.15, "they meet"
     assert rate[8, "stored"] - rate[8, "unseen"] > 0.3
     assert rate[512, "features"] > 0.95
+
+
+def test_an_unseen_example_is_not_stored_and_neither_is_its_mirror_image():
+    stored, new = random_patterns(5, 30, seeded()), random_patterns(3, 30, seeded(1))
+    unseen = memory_experiments._unseen(torch.cat([stored, new, -stored]), stored, 3)
+    assert torch.equal(unseen, new)
 
 
 def test_student_meets_its_teacher():

@@ -1,8 +1,8 @@
 """Up to which diffusion time the exact memorizer tells its stored sequences apart.
 
-The :class:`~uddm_lib.oracles.Memorizer` of n random sequences has two transitions. At the
-*condensation* a noisy version of a sequence stops pointing to its original. Later the minima of the
-energy *merge*: even a stored sequence without noise no longer points to itself.
+Below the *condensation time* of n random sequences the :class:`~uddm_lib.oracles.Memorizer` knows
+the original of a noisy version. At a later time even a stored sequence, seen without noise, has
+half of the weight only. It still is a local minimum of the energy there.
 """
 
 import math
@@ -22,7 +22,7 @@ __all__ = [
     "class_weights",
     "condensation_time",
     "energy_path",
-    "merging_time",
+    "half_weight_time",
     "original_weights",
     "speciation_time",
 ]
@@ -86,7 +86,7 @@ def condensation_time(n: int, length: int, vocab_size: int, tokens: int | None =
     bound: the noisy channel can tell n = exp(L I) sequences of L tokens apart.
 
     Returns:
-        t in (0, 1]; 1.0 if the sequences never merge.
+        t in (0, 1]; 1.0 if it stays condensed.
     """
     return _time_at(
         math.log(n) / length, lambda alpha: channel_information(alpha, vocab_size, tokens)
@@ -116,14 +116,15 @@ def speciation_time(length: int, vocab_size: int, tokens: int) -> float:
     return max(0.0, (1 - alpha) / (1 - LogLinearSchedule().eps))
 
 
-def merging_time(n: int, length: int, vocab_size: int, tokens: int | None = None) -> float:
-    """Time at which the minima of n random stored sequences, of ``tokens`` tokens of V, merge.
+def half_weight_time(n: int, length: int, vocab_size: int, tokens: int | None = None) -> float:
+    """Time at which one of n random stored sequences, seen without noise, has half of the weight.
 
-    It solves log n = L (beta + log(1 - alpha)), if they are of all V. There the others weigh as
-    much as a stored sequence itself, seen without noise: n E[exp(-beta mismatches)] = 1.
+    The sequences are of ``tokens`` tokens of V, by default all. Then it solves
+    log n = L (beta + log(1 - alpha)). There the others weigh as much as the sequence itself:
+    n E[exp(-beta mismatches)] = 1. A local minimum of the energy outlives this time.
 
     Returns:
-        t in (0, 1]; 1.0 if they never do.
+        t in (0, 1]; 1.0 if the weight stays above one half.
     """
 
     def rate(alpha: Float[Tensor, ""]) -> Float[Tensor, ""]:

@@ -176,11 +176,15 @@ def recovery(
         A table with a row a pattern: ``sequence``; ``corrupted``, the number of flipped bits;
         ``recovered``, the share of them that the dynamics flips back (NaN if none was flipped, 1/2
         if the end is random); ``unstable``, the share of untouched bits that it changes; ``exact``,
-        whether all bits are right; ``overlap`` of end and pattern.
+        whether all bits are right; ``start`` and ``overlap``, the overlaps of start and of end with
+        the pattern.
     """
     start = corrupt(patterns, share, generator)
     end = retrieve(couplings, start, steps, parallel)
-    return recovery_rates(patterns, start, end).assign(overlap=(end * patterns).mean(1).tolist())
+    overlaps = {"start": start, "overlap": end}
+    return recovery_rates(patterns, start, end).assign(
+        **{name: (states * patterns).mean(1).tolist() for name, states in overlaps.items()}
+    )
 
 
 def _update(couplings: Couplings, states: States, parallel: bool) -> States:

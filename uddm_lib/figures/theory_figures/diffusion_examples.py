@@ -70,17 +70,14 @@ def condensation(
         right.errorbar(rows["t"], rows["weight"], rows["error"], **style)
         right.axvline(critical[n], color=color, linestyle="--", linewidth=0.8)
     right.set(xlabel="diffusion time t", ylabel="weight of the original", ylim=(-0.03, 1.03))
-    handles = [
-        legend_entry("left", linestyle="none"),
-        *(legend_entry(f"t = {t:g}", color=color) for t, (color, _) in times.items()),
-        legend_entry("right", linestyle="none"),
-        *(
-            legend_entry(f"n = {n:,}", color=color, marker=marker)
-            for n, (color, marker) in counts.items()
-        ),
-        legend_entry("condensation time", color="0.2", linestyle="--", linewidth=0.8),
+    energy_key = [legend_entry(f"t = {t:g}", color=color) for t, (color, _) in times.items()]
+    weight_key = [
+        legend_entry(f"n = {n:,}", color=color, marker=marker)
+        for n, (color, marker) in counts.items()
     ]
-    add_legend(figure, handles, "right")
+    time_key = legend_entry("condensation time", color="0.2", linestyle="--", linewidth=0.8)
+    figure.legend(handles=energy_key, loc="outside left upper", handlelength=2.6)
+    add_legend(figure, [*weight_key, time_key], "right")
     return figure
 
 
