@@ -37,3 +37,5 @@ def test_the_table_of_the_document():
     assert auc[16] > 0.99 and auc[128] > 0.99 and auc.iloc[-1] < 0.6
     assert table["unseen"].unique().tolist() == [500]
     assert f"p = {table['blind_p'].iloc[-1]:.3f} for 192 texts" in TEXT
+    kinds = table[table["n"] >= 1024]["kind_p"].astype(float).round(2).unique()
+    assert len(kinds) == 1 and f"gives p = {kinds[0]:.2f} for the last two rows" in TEXT
