@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
-from matplotlib.figure import Figure
 from torch import Tensor
 
-from uddm_lib import figures
 from uddm_lib.experiments import TrainedRun, film_table, restore_states
 
 if TYPE_CHECKING:
     from ipywidgets import VBox  # type: ignore[import-untyped]
+    from matplotlib.figure import Figure
 
 __all__ = ["restoration_widget", "restored_text", "tokens_of_text", "view"]
 
@@ -72,13 +71,15 @@ def restoration_widget(runs: Sequence[TrainedRun], text: str, t: float, seed: in
     return widgets.VBox([*fields.values(), message, picture])
 
 
-def restored_text(runs: Sequence[TrainedRun], text: str, t: float, seed: int) -> Figure:
+def restored_text(runs: Sequence[TrainedRun], text: str, t: float, seed: int) -> "Figure":
     """A film strip of a text for every run, with entropies as colors.
 
     Raises:
         ValueError: if the text has a character that the tokenizer lacks, or ``t`` is outside
             (0, 1].
     """
+    from uddm_lib import figures  # late: the base package does without matplotlib
+
     x = tokens_of_text(runs[0], text)
     restored = [restore_states(run, x, t, STEPS, seed) for run in runs]
     corpus, vocab_size = runs[0].labels["corpus"], runs[0].model.vocab_size
