@@ -48,17 +48,22 @@ def test_the_memory_condenses_at_its_condensation_time():
     assert (table["error"] < 0.05).all()
 
 
+def own_weights(shape, tokens, vocab_size, times):
+    """The mean weight of a stored sequence on itself, seen without noise, at each time."""
+    stored = torch.randint(tokens, shape, generator=torch.Generator().manual_seed(0))
+    memory = Memorizer(stored, vocab_size)
+    return [
+        memory.weights(stored[:200], SCHEDULE.sigma(time)).diagonal().mean().item()
+        for time in times
+    ]
+
+
 def test_a_stored_sequence_keeps_half_of_the_weight_longer_than_it_condenses():
     n, length, vocab_size = 4096, 64, 32
     t = condensation.half_weight_time(n, length, vocab_size)
     assert t == pytest.approx(0.9965, abs=1e-4)
     assert t > condensation.condensation_time(n, length, vocab_size)
-    stored = torch.randint(vocab_size, (n, length), generator=torch.Generator().manual_seed(0))
-    memory = Memorizer(stored, vocab_size)
-    own = [
-        memory.weights(stored[:200], SCHEDULE.sigma(time)).diagonal().mean().item()
-        for time in (t - 5e-3, t, t + 2e-3)
-    ]
+    own = own_weights((n, length), vocab_size, vocab_size, (t - 5e-3, t, t + 2e-3))
     assert own[0] > 0.95 and 0.3 < own[1] < 0.7 and own[2] < 0.1
 
 
@@ -109,12 +114,7 @@ def test_two_classes_need_tokens_of_their_own():
 def test_stored_sequences_of_few_tokens_have_half_of_the_weight_at_the_half_weight_time():
     n, length, vocab_size, tokens = 512, 64, 32, 2
     t = condensation.half_weight_time(n, length, vocab_size, tokens)
-    stored = torch.randint(tokens, (n, length), generator=torch.Generator().manual_seed(0))
-    memory = Memorizer(stored, vocab_size)
-    own = [
-        memory.weights(stored[:200], SCHEDULE.sigma(time)).diagonal().mean().item()
-        for time in (t - 5e-3, t, t + 5e-3)
-    ]
+    own = own_weights((n, length), tokens, vocab_size, (t - 5e-3, t, t + 5e-3))
     assert own[0] > 0.8 and 0.3 < own[1] < 0.7 and own[2] < 0.2
 
 
