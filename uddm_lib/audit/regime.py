@@ -76,7 +76,7 @@ def audit_regime(
     """Say which regime a model is in, from sequences that it generates.
 
     Args:
-        denoiser: any, of uniform noise.
+        denoiser: any but one that was trained with masks alone.
         count: sequences to generate: 64, 128, 256 or 512.
         length: tokens a sequence, L; by default the denoiser's.
         special: tokens that do not count, such as BOS, EOS and padding.

@@ -10,10 +10,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from uddm_lib.denoiser import Denoiser, leave_one_out, nelbo
-from uddm_lib.diffusion import corrupt
 from uddm_lib.facts import facts_of
+from uddm_lib.noise import check_readable, noise_of
 from uddm_lib.sampling import T_END
-from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = ["SCORES", "text_scores", "token_log_p", "token_values"]
 
@@ -63,7 +62,8 @@ def token_values(
     """What a model says of every token of some texts.
 
     Args:
-        denoiser: any, of uniform noise; its output is converted to leave-one-out where need be.
+        denoiser: any but one that was trained with masks alone; its output is converted to
+            leave-one-out where need be.
         blocks: each text's tokens, cut as the model takes them, on the CPU. They go to the device
             that the denoiser names in its attribute ``device``, if any.
         scored: for every block which positions count.
@@ -125,14 +125,16 @@ def _predicted(
     denoiser: Denoiser, x: Int[Tensor, "B L"], t: float | None, generator: torch.Generator
 ) -> Float[Tensor, "3 B L"]:
     """Log-probability, standardized log-probability and minus entropy of every token."""
+    check_readable(denoiser)
+    noise, device = noise_of(denoiser), _device_of(denoiser)
     if t is None:
-        t = T_END if facts_of(denoiser).output == "leave-one-out" else T_DENOISER
-    schedule, device = LogLinearSchedule(), _device_of(denoiser)
+        seen = facts_of(denoiser).output != "leave-one-out"
+        t = noise.like_uniform(T_DENOISER) if seen else max(T_END, facts_of(denoiser).least_t)
     sums = torch.zeros(3, *x.shape, dtype=torch.float64)
     draws = 1 if t == T_END else DRAWS // 2
     for _ in range(draws):
-        z_t = corrupt(x, schedule.alpha(t), denoiser.vocab_size, generator).to(device)
-        log_p = leave_one_out(denoiser, z_t, schedule.sigma(t).to(device))
+        z_t = noise.corrupt(x, t, generator).to(device)
+        log_p = leave_one_out(denoiser, z_t, noise.level(t).to(device))
         p, finite = log_p.exp(), log_p.clamp(min=-1e3)
         own = finite.gather(-1, x.to(device)[..., None])[..., 0]
         mean = (p * finite).sum(-1)
@@ -145,15 +147,13 @@ def _bound(
     denoiser: Denoiser, x: Int[Tensor, "B L"], generator: torch.Generator
 ) -> Float[Tensor, "B L"]:
     """The NELBO of every token, at the same times for every text."""
-    schedule, device = LogLinearSchedule(), _device_of(denoiser)
+    noise, device = noise_of(denoiser), _device_of(denoiser)
     bound = torch.zeros(x.shape, dtype=torch.float64)
     first = max(1e-3, facts_of(denoiser).least_t)
     for draw in range(DRAWS):
         time = first + (1 - first) * (draw + 0.5) / DRAWS
-        alpha, sigma = schedule.alpha(time), schedule.sigma(time).to(device)
-        z_t = corrupt(x, alpha, denoiser.vocab_size, generator).to(device)
-        value = nelbo(denoiser, z_t, sigma, x.to(device), alpha, schedule.dalpha(time))
-        bound += value.double().cpu()
+        z_t = noise.corrupt(x, time, generator).to(device)
+        bound += nelbo(denoiser, z_t, x.to(device), time, noise).double().cpu()
     return bound / DRAWS
 
 
