@@ -8,6 +8,7 @@ import torch
 from helpers.problems import seeded
 from uddm_lib import denoiser, probes, sampling
 from uddm_lib.audit.generated import generated_by, measures_of, read
+from uddm_lib.audit.regime import setting_for
 from uddm_lib.audit.scores import token_values
 from uddm_lib.diffusion import HybridNoise, reverse_weights
 from uddm_lib.facts import Facts
@@ -133,6 +134,7 @@ def test_a_memory_is_measured_as_one():
     measures = measures_of(generated_by(memory, 64, L, 50))
     assert measures.twins == 1 and measures.entropy < 1e-3 and measures.overconfidence < 0.1
     assert measures.birthday.estimate < 8
+    assert setting_for(memory, L, 60)[0] == 512  # times clean tokens, of which none is the mask
     unseen = measures_of(read(memory, clean(9, 64)))
     assert unseen.overconfidence > 0.9
     own = dependence_on_tokens(memory, clean(1, 20), [0.1])["own"]

@@ -72,6 +72,8 @@ def test_noise_and_reverse_step_of_gidd(worst, name):
         difference = (ours - vectors[f"schedule.{what}"]).abs().max()
         worst(f"{name}, {what}", "closed form", difference, 1e-12)
     assert model.facts.least_t == 1e-4
+    if model.facts.p_uniform:  # docs/other-models.md
+        assert f"{noise.like_uniform(0.1):.3f}" == "0.027"
     for (t, s), expected in zip(vectors["step.ts"].tolist(), vectors["step.probs"]):
         logits = found(model, vectors["step.tokens"], t)
         logits[..., model.facts.mask_id] = -1e6

@@ -138,7 +138,7 @@ def read(
         log_p = leave_one_out(denoiser, z_t, level)
         entropies.append(torch.special.entr(log_p.exp()).sum(-1))
         losses.append(-log_p.gather(-1, part[..., None])[..., 0].clamp(min=-MOST))
-    least = max(facts_of(denoiser).least_t, 0.05)
+    least = max(facts_of(denoiser).least_t, noise.like_uniform(0.05))
     size = max(1, 2**14 // tokens.shape[1])
     bound = token_nelbo(denoiser, tokens, DRAWS, seed, size, least).double().clamp(max=MOST)
     counts = scored.sum(1).clamp(min=1)
