@@ -81,7 +81,7 @@ def test_the_reverse_step_does_not_depend_on_the_pieces(monkeypatch):
 def test_the_inverse_distribution_function_never_takes_what_has_no_probability():
     weights = torch.tensor([[0.0, 0.5, 0.0, 0.25, 0.0, 0.25, 0.0]]).expand(6, 7)
     share = torch.tensor([0.0, 0.49999, 0.5, 0.75, 1 - 2**-53, 1.0], dtype=torch.float64)
-    assert step._inverse_cdf(weights, share).tolist() == [1, 1, 3, 5, 5, 5]
+    assert step.inverse_cdf(weights, share).tolist() == [1, 1, 3, 5, 5, 5]
 
 
 def test_a_reverse_step_names_bad_levels():

@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from uddm_lib import _checks
+from uddm_lib.diffusion.step import inverse_cdf, uniform_draws
+from uddm_lib.diffusion.step import inverse_cdf, uniform_draws
 from uddm_lib.schedule import Level, LogLinearSchedule
 
 __all__ = ["T_EPS", "HybridNoise", "HybridSteps"]
@@ -235,7 +237,8 @@ class HybridSteps(NamedTuple):
         probs = self.noise.posterior(log_p.exp(), z_t, self.s, self.t)
         if greedy:
             return probs.argmax(-1)
-        return probs.flatten(0, 1).multinomial(1, generator=generator).view(z_t.shape)
+        u = uniform_draws(z_t, generator)
+        return inverse_cdf(probs.flatten(0, 1), u.flatten()).view(z_t.shape)
 
 
 def bound_of(

@@ -191,11 +191,11 @@ def _stochastic(
     noise = ((excess - draw) / uniform * vocab_size).nan_to_num(0).long().clamp(0, vocab_size - 1)
     z_s = torch.where(moves, noise, z_t)
     rows = from_p.nonzero()[:, 0]
-    z_s[rows] = _inverse_cdf(e[rows], (excess / draw)[rows])
+    z_s[rows] = inverse_cdf(e[rows], (excess / draw)[rows])
     return z_s
 
 
-def _inverse_cdf(weights: Float[Tensor, "k V"], share: Float[Tensor, " k"]) -> Int[Tensor, " k"]:
+def inverse_cdf(weights: Float[Tensor, "k V"], share: Float[Tensor, " k"]) -> Int[Tensor, " k"]:
     """Tokens at which the distribution functions of ``weights`` reach the shares in [0, 1).
 
     Two levels, first over blocks of tokens: only (k, V / 256) and (k, 256) sums are in float64.
