@@ -14,7 +14,6 @@ from torch import Tensor
 
 from uddm_lib import _checks
 from uddm_lib.diffusion.step import inverse_cdf, uniform_draws
-from uddm_lib.diffusion.step import inverse_cdf, uniform_draws
 from uddm_lib.schedule import Level, LogLinearSchedule
 
 __all__ = ["T_EPS", "HybridNoise", "HybridSteps"]
