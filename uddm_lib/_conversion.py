@@ -43,7 +43,7 @@ def _excess(
 
 def is_too_small(facts: Facts, sigma: Level) -> bool:
     """Whether a noise level is below a trained denoiser's least."""
-    if facts.output != "denoiser" or not facts.least_t:
+    if facts.output != "denoiser" or facts.noise != "uniform" or not facts.least_t:
         return False
     least = LogLinearSchedule().sigma(facts.least_t).item()
     return bool((torch.as_tensor(sigma, dtype=torch.float64) < least * (1 - 1e-9)).any())

@@ -95,10 +95,8 @@ def dependence_on_tokens(
     if x.shape[1] < 2:
         raise ValueError(f"x has {x.shape[1]} token a sequence; allowed are 2 or more")
     noise, positions = noise_of(denoiser), scored_positions(x, scored).nonzero()[:, 0]
-    levels, rows = (
-        [noise.level(t).to(x.device) for t in times],
-        torch.arange(len(x), device=x.device),
-    )
+    levels = [noise.level(t).to(x.device) for t in times]
+    rows = torch.arange(len(x), device=x.device)
     tables = []
     for i, (t, level) in enumerate(zip(times, levels)):
         generator = torch.Generator(x.device).manual_seed(seed * 1_000 + i)

@@ -99,6 +99,7 @@ def _processes(
             check_share(share)
         process = reverse_process(noise, start_t, steps, True, precision=precision, device=device)
         return [process] * len(levels)
+    noise.level(torch.tensor([*levels], dtype=torch.float64))  # refuses what is no time
     return [reverse_process(noise, t, steps, precision=precision, device=device) for t in levels]
 
 
