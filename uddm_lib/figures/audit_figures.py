@@ -13,6 +13,9 @@ __all__ = ["regime_measures", "score_distributions"]
 
 BINS = 30  # of a histogram of scores
 COLORS = {"memorizing": BLUE, "in transition": GREEN, "generalizing": ORANGE}
+SCORE_LABELS = dict.fromkeys(
+    ("log_p", "best_log_p"), "mean log-probability of a token (nats)"
+)  # other scores have other units
 LABELS = {
     "overconfidence": "overconfidence,\nown sequences",
     "twins": "share of sequences\nwith a twin",
@@ -67,7 +70,7 @@ def score_distributions(texts: pd.DataFrame, unseen: pd.DataFrame, score: str = 
             table[score], edges, weights=weights, color=color, alpha=0.6,
             label=f"{label} ({len(table)})",
         )  # fmt: skip
-    axis.set_xlabel("nats per token")
+    axis.set_xlabel(SCORE_LABELS.get(score, score))
     axis.set_ylabel("share")
     axis.legend()
     return figure
