@@ -161,19 +161,16 @@ def detection(
     return pd.DataFrame(rows)
 
 
-def detection_texts(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
+def detection_texts(table: pd.DataFrame) -> pd.DataFrame:
     """The table of :func:`detection` to read: ``0.67 [0.62, 0.71]``, or ``too few`` texts."""
-    names = [name for name in table if f"{name}_low" in table]
-    texts = {
-        name: [
-            "too few"
-            if np.isnan(value)
-            else f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-            for value, low, high in zip(*(table[f"{name}{end}"] for end in ("", "_low", "_high")))
+    texts = {"score": table["score"].tolist()}
+    for name in ("auc", "over_blind", "tpr_1", "tpr_5"):
+        rows = zip(table[name], table[f"{name}_low"], table[f"{name}_high"])
+        texts[name] = [
+            "too few" if np.isnan(value) else f"{value:z.2f} [{low:z.2f}, {high:z.2f}]"
+            for value, low, high in rows
         ]
-        for name in names
-    }
-    return pd.DataFrame({"score": table["score"], **texts})
+    return pd.DataFrame(texts)
 
 
 def _aucs(

@@ -13,9 +13,6 @@ __all__ = ["regime_measures", "score_distributions"]
 
 BINS = 30  # of a histogram of scores
 COLORS = {"memorizing": BLUE, "in transition": GREEN, "generalizing": ORANGE}
-SCORE_LABELS = dict.fromkeys(
-    ("log_p", "best_log_p"), "mean log-probability of a token (nats)"
-)  # other scores have other units
 LABELS = {
     "overconfidence": "overconfidence,\nown sequences",
     "twins": "share of sequences\nwith a twin",
@@ -70,7 +67,8 @@ def score_distributions(texts: pd.DataFrame, unseen: pd.DataFrame, score: str = 
             table[score], edges, weights=weights, color=color, alpha=0.6,
             label=f"{label} ({len(table)})",
         )  # fmt: skip
-    axis.set_xlabel(SCORE_LABELS.get(score, score))
+    known = score.endswith("log_p")  # other scores have other units
+    axis.set_xlabel("mean log-probability of a token (nats)" if known else score)
     axis.set_ylabel("share")
     axis.legend()
     return figure
