@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from uddm_lib.audit.calibration import labelled
 from uddm_lib.audit.nearest import MEASURE
 from uddm_lib.audit.regime import RegimeAudit
-from uddm_lib.audit.significance import OVER_BLIND, detection_texts
+from uddm_lib.audit.significance import COLUMNS, detection_texts
 from uddm_lib.audit.texts import SCORE, TextAudit
 from uddm_lib.figures import regime_measures, score_distributions
 
@@ -149,7 +149,7 @@ def _detection(table: pd.DataFrame | None) -> str:
     texts = detection_texts(table)
     rows = [tuple(texts), *texts.itertuples(index=False, name=None)]
     return f"""<h2>How well each score tells known members from unseen texts</h2>
-<p>With 95 % intervals; {OVER_BLIND}.</p>{_table(rows)}
+<p>With 95 % intervals. {COLUMNS}</p>{_table(rows)}
 """
 
 

@@ -215,7 +215,7 @@ def _of_texts(
     import torch
 
     from uddm_lib.audit import audit_page
-    from uddm_lib.audit.significance import OVER_BLIND, detection_texts
+    from uddm_lib.audit.significance import COLUMNS, detection_texts
     from uddm_lib.audit.texts import audit_texts
 
     assert tokenizer is not None, "texts are given with unseen texts, which need one"
@@ -234,8 +234,8 @@ def _of_texts(
     print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
     _print_texts(audit, texts, len(given["unseen"]))
     if audit.detection is not None:
-        print("how well each score tells known members from unseen texts, with 95% intervals;")
-        print(OVER_BLIND)
+        print("how well each score tells known members from unseen texts, with 95% intervals.")
+        print(COLUMNS)
         print(detection_texts(audit.detection).to_string(index=False))
     table, shares, nearest = audit.texts, audit.detection, None
     if options.training:

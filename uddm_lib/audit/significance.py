@@ -30,7 +30,9 @@ PERMUTATIONS = 999
 RIDGE = 10.0  # against a mean square of 1 of the centred features
 TINY = 1e-9  # what is smaller is rounding
 DRAWS = 1000  # of the bootstrap
-OVER_BLIND = "over_blind: the AUC minus that of blind, which asks no model; only this excess counts"
+COLUMNS = """\
+over_blind is the AUC minus that of blind, which asks no model: only this excess counts.
+tpr_1 and tpr_5 are the shares of members found at false-positive rates of 1 and 5 %."""
 
 
 def conformal_p_values(
