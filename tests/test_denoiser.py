@@ -57,7 +57,7 @@ def test_hidden_states_and_logits_give_the_same(network, worst):
     for name, ask in {
         "entropy": denoiser.entropy,
         "sharpness": denoiser.sharpness,
-        "NELBO": lambda one, z_t, sigma: denoiser.nelbo(one, z_t, sigma, x, 0.6, -1.0),
+        "NELBO": lambda one, z_t, sigma: denoiser.nelbo(one, z_t, x, 0.4),
     }.items():
         worst(
             f"denoiser, {name} from hidden states",
@@ -108,7 +108,7 @@ def test_exact_solutions_stay_exact_under_autocast():
         denoiser.mode(memory, z_t, SIGMA)
         denoiser.entropy(memory, z_t, SIGMA)
         denoiser.sharpness(memory, z_t, SIGMA)
-        denoiser.nelbo(memory, z_t, SIGMA, x, 0.6, -1.0)
+        denoiser.nelbo(memory, z_t, x, 0.4)
         denoiser.step(memory, z_t, SIGMA, weights(), seeded())
 
 
@@ -156,7 +156,7 @@ def test_a_posterior_gives_the_same_probes_in_both_forms(worst, name):
         "entropy at 1e-5": lambda one: probes.conditional_entropy(one, x),
         "entropy at 0.3": lambda one: probes.conditional_entropy(one, x, 0.3),
         "sharpness": lambda one: denoiser.sharpness(one, x, SIGMA),
-        "NELBO": lambda one: denoiser.nelbo(one, x, SIGMA, tokens(5, 40), 0.6, -1.0),
+        "NELBO": lambda one: denoiser.nelbo(one, x, tokens(5, 40), 0.4),
         "recovery": lambda one: torch.tensor(
             probes.token_recovery(one, x, [0.3, 0.6], steps=20)["recovered"].fillna(2).to_numpy()
         ),
@@ -217,14 +217,14 @@ def test_a_step_of_a_denoiser_is_that_of_its_own_law(worst):
 
 def test_sequences_are_converted_a_part_at_a_time(monkeypatch):
     exact, z_t, x = OrdinaryPosterior(oracles()["memorizer"]), tokens(7, 9), tokens(5, 9)
-    sigma = torch.linspace(0.1, 2, 9, dtype=torch.float64)
-    alpha = torch.exp(-sigma)
+    times = torch.linspace(0.1, 0.9, 9, dtype=torch.float64)
+    sigma = LogLinearSchedule().sigma(times)
 
     def everything():
         return [
             denoiser.entropy(exact, z_t, sigma),
             denoiser.sharpness(exact, z_t, SIGMA),
-            denoiser.nelbo(exact, z_t, sigma, x, alpha, -torch.ones(9)),
+            denoiser.nelbo(exact, z_t, x, times),
             denoiser.mode(exact, z_t, SIGMA),
         ]
 
@@ -232,27 +232,6 @@ def test_sequences_are_converted_a_part_at_a_time(monkeypatch):
     monkeypatch.setattr(denoiser, "ENTRIES", 2 * 6 * 11)
     for one, other in zip(whole, everything()):
         assert torch.allclose(one, other, rtol=0, atol=1e-12)
-
-
-def test_hybrid_noise_is_converted_but_not_mistaken_for_uniform_noise():
-    facts = {"output": "approximate", "level": "t", "p_uniform": 0.2, "mask_id": 4}
-    logits = torch.randn(2, 6, 11, generator=seeded(2))
-    given, z_t = Given(logits, **facts), tokens(count=2)
-    law = denoiser.leave_one_out(given, z_t, 0.01)
-    assert (law[..., 4] == -torch.inf).all() and torch.allclose(
-        law.exp().sum(-1), torch.ones(2, 6, dtype=torch.float64)
-    )
-    odds = (law - logits).gather(-1, z_t[..., None]) - (law - logits)[..., :1]
-    expected = -diffusion.HybridNoise(0.2, 11, 4).dynamic_excess(z_t, 0.01)
-    counts = (z_t != 4) & (z_t != 0)
-    assert torch.allclose(odds[..., 0][counts], expected[counts])
-    for ask in (
-        lambda: denoiser.entropy(given, z_t, SIGMA),
-        lambda: denoiser.step(given, z_t, SIGMA, weights(), seeded()),
-        lambda: dependence_on_tokens(given, z_t, [0.1]),
-    ):
-        with pytest.raises(ValueError, match="the hybrid noise of this uddm model"):
-            ask()
 
 
 @pytest.mark.parametrize(

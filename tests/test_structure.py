@@ -19,7 +19,7 @@ FLOORS = [  # each may import from its own floor and from those above it in this
     {"results", "schedule", "devices", "metrics"},
     {"environment"},
     {"diffusion"},
-    {"facts"},
+    {"facts", "noise"},
     {"model", "_layers", "oracles", "_conversion", "denoiser"},
     {"sampling"},
     {"probes", "memory_probes"},

@@ -11,10 +11,11 @@ schedule       noise schedules alpha_t and sigma_t; the uniform-Gaussian duality
 devices        the device at hand: precision, compiler
 metrics        comparisons of tokens: recovery, novelty
 diffusion      corruption, reverse posterior, NELBO, reverse step: readable forms and fused ones
-facts          what a denoiser's predictions mean: what they are conditional on
+facts          what a denoiser is, and what its predictions mean
+noise          the noise that a denoiser was trained under: uniform or hybrid
 model          the diffusion transformer as a transformers model; its named sizes
 oracles        exact denoisers: the memorizer of a training set, the generalizer of a Markov chain
-denoiser       what a denoiser is, and what is computed from one
+denoiser       what is computed from a denoiser
 sampling       the reverse process from any start
 probes         token recovery, conditional entropy, validation NELBO
 memory_probes  fixed points of the prediction, and how it depends on single tokens

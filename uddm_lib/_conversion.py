@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from uddm_lib.diffusion import HybridNoise
 from uddm_lib.facts import Facts
+from uddm_lib.noise import hybrid_noise
 from uddm_lib.oracles import inverse_temperature
 from uddm_lib.schedule import Level, LogLinearSchedule
 
-__all__ = ["check_time", "check_uniform_noise", "converted", "is_too_small"]
+__all__ = ["check_time", "converted", "is_too_small"]
 
 
 def converted(
@@ -33,8 +33,7 @@ def _excess(
     facts: Facts, vocab_size: int, z_t: Int[Tensor, "B L"], level: Level
 ) -> Float[Tensor, "B L"]:
     """By how much the logit of the noisy token exceeds that of the leave-one-out law."""
-    if facts.p_uniform is not None and facts.mask_id is not None:
-        noise = HybridNoise(facts.p_uniform, vocab_size, facts.mask_id)
+    if (noise := hybrid_noise(facts, vocab_size)) is not None:
         if facts.output == "approximate":
             return noise.dynamic_excess(z_t, level)
         return noise.token_log_odds(z_t, level)
@@ -72,16 +71,3 @@ def check_time(facts: Facts, vocab_size: int, sigma: Level) -> None:
         f"all noisy tokens is {most:.1f} nats from the leave-one-out law, too far for what was "
         f"trained{under}; use t of at least {least:.6g}"
     )
-
-
-def check_uniform_noise(facts: Facts) -> None:
-    """Refuse a model of another noise.
-
-    Raises:
-        ValueError: naming its noise.
-    """
-    if facts.noise != "uniform":
-        raise ValueError(
-            f"the {facts.noise} noise of this {facts.family} model is not allowed here: reverse "
-            "steps, NELBO, entropies and distances are those of uniform noise"
-        )

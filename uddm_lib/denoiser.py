@@ -1,4 +1,4 @@
-"""What a denoiser is, and what sampling and probes ask of one.
+"""What sampling and probes ask of a denoiser.
 
 A denoiser maps (z_t, sigma_t) to logits of the clean tokens. The trained network is one; exact
 solutions of known sources are others. A network also gives hidden states, of which a linear layer
@@ -12,17 +12,18 @@ give. A denoiser whose facts (:mod:`uddm_lib.facts`) name another output is conv
 """
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeGuard, runtime_checkable
+from typing import Protocol, TypeGuard
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from uddm_lib import diffusion
-from uddm_lib._conversion import check_time, check_uniform_noise, converted, is_too_small
+from uddm_lib._conversion import check_time, converted, is_too_small
 from uddm_lib.devices import flushed_denormals
-from uddm_lib.diffusion import ReverseWeights
-from uddm_lib.facts import facts_of
+from uddm_lib.diffusion import HybridNoise, HybridSteps, ReverseWeights
+from uddm_lib.facts import Denoiser, Facts, facts_of
+from uddm_lib.noise import Noise, check_readable, noise_of
 from uddm_lib.schedule import Level
 
 ENTRIES = 2**22  # of the logits that are converted at once, 32 MiB in float64
@@ -39,23 +40,6 @@ __all__ = [
 ]
 
 
-@runtime_checkable
-class Denoiser(Protocol):
-    """Predicts the clean tokens from noisy ones."""
-
-    @property
-    def vocab_size(self) -> int:
-        """V, the number of tokens."""
-        ...
-
-    def denoise(self, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "B L V"]:
-        """Logits of the clean tokens at the noise level sigma = -log alpha_t.
-
-        ``sigma`` is a number, or has the shape (), (B,) or (B, 1).
-        """
-        ...
-
-
 class _Network(Denoiser, Protocol):
     """A denoiser with hidden states, of which the layer ``head`` makes the logits."""
 
@@ -70,33 +54,44 @@ class _Network(Denoiser, Protocol):
 def step(
     denoiser: Denoiser,
     z_t: Int[Tensor, "B L"],
-    sigma: Float[Tensor, ""],
-    weights: ReverseWeights,
+    level: Float[Tensor, ""],
+    weights: ReverseWeights | HybridSteps,
     generator: torch.Generator | None = None,
     greedy: bool = False,
 ) -> Int[Tensor, "B L"]:
-    """One reverse step from z_t, by :func:`uddm_lib.diffusion.reverse_weights` of its noise levels.
+    """One reverse step from z_t, by the weights that :meth:`Noise.steps` gives.
 
     All sequences are at one noise level: the weights are scalars, on the device of ``z_t``. Greedy
     steps take the posterior's mode and need no ``generator``. The step of a denoiser that sees the
     noisy token is that of its own law, at all times: sum_x f(x) q(z_s | z_t, x).
+
+    Raises:
+        ValueError: if the weights are of another noise than the denoiser.
     """
+    noise = facts_of(denoiser).noise
+    if isinstance(weights, HybridSteps) != (noise == "hybrid"):
+        raise ValueError(
+            f"weights={type(weights).__name__} is not allowed: the denoiser's noise is {noise}"
+        )
+    if isinstance(weights, HybridSteps):
+        parts = _conditionals(denoiser, z_t, level, checked=False)
+        return torch.cat([weights.take(log_p, z_t[i], generator, greedy) for i, log_p in parts])
     if not _is_network(denoiser):
         return torch.cat(
             [
                 diffusion.step_from_logits(logits, z_t[rows], weights, generator, greedy)
-                for rows, logits in _conditionals(denoiser, z_t, sigma, checked=False)
+                for rows, logits in _conditionals(denoiser, z_t, level, checked=False)
             ]
         )
     head = denoiser.head
     if greedy:
-        hidden = denoiser.hidden(z_t, sigma)
+        hidden = denoiser.hidden(z_t, level)
         return diffusion.step_from_hidden(hidden, head.weight, head.bias, z_t, weights, None)
     u = diffusion.uniform_draws(z_t, generator)
     rows = _padded(diffusion.undecided(u, weights).any(1))
     z_s = z_t.clone()
     if len(rows):
-        hidden = denoiser.hidden(z_t[rows], sigma)
+        hidden = denoiser.hidden(z_t[rows], level)
         z_s[rows] = diffusion.step_from_hidden(
             hidden, head.weight, head.bias, z_t[rows], weights, u[rows]
         )
@@ -121,7 +116,12 @@ def mode(
 @flushed_denormals()
 @torch.inference_mode()
 def entropy(denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "B L"]:
-    """Conditional entropy of the predictions in nats (paper eq. (13))."""
+    """Conditional entropy of the predictions in nats (paper eq. (13)).
+
+    Raises:
+        ValueError: if the model was trained with masks alone.
+    """
+    check_readable(denoiser)
     return _predict(denoiser, z_t, sigma, diffusion.fused_entropy, diffusion.entropy)
 
 
@@ -129,6 +129,7 @@ def entropy(denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[
 @torch.inference_mode()
 def sharpness(denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "3 B L"]:
     """Entropy (nats), sum_v p (1 - p), and the largest minus the second largest probability."""
+    check_readable(denoiser)
     return _predict(denoiser, z_t, sigma, diffusion.fused_sharpness, diffusion.sharpness)
 
 
@@ -137,18 +138,34 @@ def sharpness(denoiser: Denoiser, z_t: Int[Tensor, "B L"], sigma: Level) -> Floa
 def nelbo(
     denoiser: Denoiser,
     z_t: Int[Tensor, "B L"],
-    sigma: Level,
     x: Int[Tensor, "B L"],
-    alpha_t: Level,
-    dalpha_t: Level,
+    t: Level,
+    noise: Noise | None = None,
 ) -> Float[Tensor, "B L"]:
     """Integrand of the negative evidence lower bound in nats (paper eq. (3)).
 
+    Args:
+        denoiser: predicts the clean tokens.
+        z_t: noisy tokens.
+        x: clean tokens.
+        t: time of the noise in (0, 1): a number or shape (), (B,) or (B, 1).
+        noise: by default the denoiser's.
+
     Raises:
-        ValueError: if ``alpha_t`` is not inside (0, 1).
+        ValueError: if ``t`` is out of range, or the noise not the denoiser's.
     """
-    return _predict(
-        denoiser, z_t, sigma, diffusion.fused_nelbo, diffusion.nelbo, z_t, x, alpha_t, dalpha_t
+    noise = noise_of(denoiser, noise)
+    level = noise.level(t).to(z_t.device)
+    if not isinstance(noise, HybridNoise):
+        alpha, dalpha = noise.schedule.alpha(t), noise.schedule.dalpha(t)
+        return _predict(
+            denoiser, z_t, level, diffusion.fused_nelbo, diffusion.nelbo, z_t, x, alpha, dalpha
+        )
+    return torch.cat(
+        [
+            noise.nelbo(log_p, z_t[rows], x[rows], _of_rows(t, rows, len(z_t)))
+            for rows, log_p in _conditionals(denoiser, z_t, level)
+        ]
     )
 
 
@@ -158,7 +175,6 @@ def total_variation(
     denoiser: Denoiser, z_t: Int[Tensor, "B L"], other: Int[Tensor, "B L"], sigma: Level
 ) -> Float[Tensor, "B L"]:
     """Total variation between the predictions given two inputs, as they are made, in [0, 1]."""
-    check_uniform_noise(facts_of(denoiser))
     first, second = (_logits(denoiser, z, sigma).softmax(-1) for z in (z_t, other))
     return (first - second).abs().sum(-1) / 2
 
@@ -195,12 +211,16 @@ def leave_one_out(
 
 def _is_network(denoiser: Denoiser) -> TypeGuard[_Network]:
     """Whether hidden states and their layer give the leave-one-out conditional."""
-    check_uniform_noise(facts := facts_of(denoiser))
     return (
-        facts.output == "leave-one-out"
+        _needs_no_conversion(facts_of(denoiser))
         and hasattr(denoiser, "hidden")
         and hasattr(denoiser, "head")
     )
+
+
+def _needs_no_conversion(facts: Facts) -> bool:
+    # Under hybrid noise no clean token is the mask, of which the logits may know nothing.
+    return facts.output == "leave-one-out" and facts.noise == "uniform"
 
 
 def _conditionals(
@@ -208,7 +228,7 @@ def _conditionals(
 ) -> Iterator[tuple[slice, Float[Tensor, "b L V"]]]:
     """Logits of the leave-one-out conditional: as they are made, or converted a part at a time."""
     facts = facts_of(denoiser)
-    if facts.output == "leave-one-out":
+    if _needs_no_conversion(facts):
         yield slice(None), _logits(denoiser, z_t, sigma)
         return
     if checked:

@@ -1,4 +1,4 @@
-"""What a denoiser's predictions mean: what they are conditional on, and under which noise.
+"""What a denoiser is and what its predictions mean: their condition, and the noise.
 
 Nothing in the numbers tells it. Two models can hold the same posterior and give different
 predictions, because one was trained by the NELBO and the other by cross-entropy.
@@ -6,16 +6,37 @@ predictions, because one was trained by the NELBO and the other by cross-entropy
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
+
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from uddm_lib import _checks
+from uddm_lib.schedule import Level
 
-__all__ = ["Facts", "facts_of"]
+__all__ = ["Denoiser", "Facts", "facts_of"]
 
 _CHOICES = {
     "output": ("leave-one-out", "denoiser", "approximate"),
     "level": ("sigma", "t", "none"),
 }
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """Predicts the clean tokens from noisy ones."""
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the number of tokens."""
+        ...
+
+    def denoise(self, z_t: Int[Tensor, "B L"], sigma: Level) -> Float[Tensor, "B L V"]:
+        """Logits of the clean tokens at the noise level sigma = -log alpha_t.
+
+        ``sigma`` is a number, or has the shape (), (B,) or (B, 1). Under hybrid noise it is t.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +55,8 @@ class Facts:
         mask_id: the token of hybrid noise that no clean sequence holds; None: there is none.
         softcap: bound on the size of the logits; None: they have none.
         least_t: below this time a trained denoiser's output is not converted to leave-one-out: of
-            what is left besides the noisy token, training has pinned down too little.
+            what is left besides the noisy token, training has pinned down too little. Under hybrid
+            noise no model is asked about earlier times than this one.
         untrained: which predictions training left alone, in words; empty: none that is known of.
 
     Raises:

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from uddm_lib import _checks
 from uddm_lib.denoiser import Denoiser, mode, total_variation
-from uddm_lib.diffusion import corrupt
 from uddm_lib.metrics import scored_positions
+from uddm_lib.noise import noise_of
 from uddm_lib.sampling import T_END
-from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = ["dependence_on_tokens", "iterated_mode"]
 
@@ -51,13 +50,13 @@ def iterated_mode(
         ValueError: if ``t`` or ``limit`` is out of range.
     """
     limit = _checks.positive_integer("limit", limit)
-    sigma = LogLinearSchedule().sigma(t).to(z_t.device)
+    level = noise_of(denoiser).level(t).to(z_t.device)
     states = [z_t]
     updates, period = torch.full_like(z_t[:, 0], limit), torch.zeros_like(z_t[:, 0])
     while len(states) <= limit and not period.all():
         state = states[-1].clone()
         for place in range(state.shape[1]) if one_by_one else [slice(None)]:
-            state[:, place] = mode(denoiser, state, sigma)[:, place]
+            state[:, place] = mode(denoiser, state, level)[:, place]
         states.append(state)
         for step, earlier in enumerate(states[:-1]):
             returned = (states[-1] == earlier).all(1) & (period == 0)
@@ -95,12 +94,15 @@ def dependence_on_tokens(
     """
     if x.shape[1] < 2:
         raise ValueError(f"x has {x.shape[1]} token a sequence; allowed are 2 or more")
-    schedule, positions = LogLinearSchedule(), scored_positions(x, scored).nonzero()[:, 0]
-    alphas, rows = schedule.alpha(list(times)), torch.arange(len(x), device=x.device)
+    noise, positions = noise_of(denoiser), scored_positions(x, scored).nonzero()[:, 0]
+    levels, rows = (
+        [noise.level(t).to(x.device) for t in times],
+        torch.arange(len(x), device=x.device),
+    )
     tables = []
-    for i, (t, alpha) in enumerate(zip(times, alphas)):
+    for i, (t, level) in enumerate(zip(times, levels)):
         generator = torch.Generator(x.device).manual_seed(seed * 1_000 + i)
-        z_t = corrupt(x, alpha, denoiser.vocab_size, generator)
+        z_t = noise.corrupt(x, t, generator)
         drawn = torch.randint(len(positions), (len(x),), generator=generator, device=x.device)
         own = positions[drawn]
         neighbor = torch.where(own + 1 < x.shape[1], own + 1, own - 1)
@@ -111,7 +113,7 @@ def dependence_on_tokens(
         for name, changed in {"own": own, "neighbor": neighbor}.items():
             other = z_t.clone()
             other[rows, changed] = (other[rows, changed] + shift) % denoiser.vocab_size
-            distance = total_variation(denoiser, z_t, other, schedule.sigma(t).to(x.device))
+            distance = total_variation(denoiser, z_t, other, level)
             columns[name] = distance[rows, own].tolist()
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)

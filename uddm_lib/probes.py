@@ -14,11 +14,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from uddm_lib.denoiser import Denoiser, entropy, nelbo, sharpness
-from uddm_lib.diffusion import check_share, corrupt, corrupt_share
+from uddm_lib.diffusion import check_share, corrupt_share
 from uddm_lib.facts import facts_of
 from uddm_lib.metrics import recovery_rates, scored_positions
+from uddm_lib.noise import Noise, noise_of
 from uddm_lib.sampling import T_END, ReverseProcess, reverse_process, trajectory
-from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = [
     "conditional_entropy",
@@ -69,13 +69,14 @@ def token_recovery(
         ValueError: if a level is out of range, before anything is computed.
     """
     scored = scored_positions(x, scored)
-    processes = _processes(levels, steps, greedy, start_t, precision, x.device)
+    noise = noise_of(denoiser)
+    processes = _processes(noise, levels, steps, greedy, start_t, precision, x.device)
     tables = []
     total = len(x) * sum(len(process) for process in processes)
     with tqdm(total=total, desc="recovery", disable=not show_progress) as bar:
         for i, (level, process) in enumerate(zip(levels, processes)):
             generator = torch.Generator(x.device).manual_seed(seed * 1_000 + i)
-            z_t = _corrupted(x, level, denoiser.vocab_size, greedy, generator)
+            z_t = _corrupted(x, level, noise, greedy, generator)
             restored = process.ends(denoiser, z_t, generator, batch_size, bar)
             rates = recovery_rates(x, z_t, restored, scored)
             rates.insert(0, "level", level)
@@ -84,6 +85,7 @@ def token_recovery(
 
 
 def _processes(
+    noise: Noise,
     levels: Sequence[float],
     steps: int,
     greedy: bool,
@@ -95,19 +97,18 @@ def _processes(
     if greedy:
         for share in levels:
             check_share(share)
-        process = reverse_process(start_t, steps, True, precision=precision, device=device)
+        process = reverse_process(noise, start_t, steps, True, precision=precision, device=device)
         return [process] * len(levels)
-    LogLinearSchedule().alpha(list(levels))
-    return [reverse_process(t, steps, precision=precision, device=device) for t in levels]
+    return [reverse_process(noise, t, steps, precision=precision, device=device) for t in levels]
 
 
 def _corrupted(
-    x: Int[Tensor, "B L"], level: float, vocab_size: int, greedy: bool, generator: torch.Generator
+    x: Int[Tensor, "B L"], level: float, noise: Noise, greedy: bool, generator: torch.Generator
 ) -> Int[Tensor, "B L"]:
     """x at a level of :func:`token_recovery`."""
     if greedy:
-        return corrupt_share(x, level, vocab_size, generator)
-    return corrupt(x, LogLinearSchedule().alpha(level), vocab_size, generator)
+        return corrupt_share(x, level, noise.vocab_size, generator)
+    return noise.corrupt(x, level, generator)
 
 
 def token_outcomes(
@@ -133,9 +134,10 @@ def token_outcomes(
         ValueError: if t or another argument is out of range.
     """
     scored = scored_positions(x, scored)
-    (process,) = _processes([t], steps, False, 1.0, precision, x.device)
+    noise = noise_of(denoiser)
+    process = reverse_process(noise, t, steps, precision=precision, device=x.device)
     generator = torch.Generator(x.device).manual_seed(seed)
-    z_t = _corrupted(x, t, denoiser.vocab_size, False, generator)
+    z_t = noise.corrupt(x, t, generator)
     restored = process.ends(denoiser, z_t, generator, batch_size)
     entropies = conditional_entropy(denoiser, restored, generator=generator)
     sequence, position = torch.meshgrid(
@@ -160,7 +162,7 @@ def conditional_entropy(
     t: float | None = None,
     generator: torch.Generator | None = None,
     batch_size: int = 256,
-    schedule: LogLinearSchedule | None = None,
+    noise: Noise | None = None,
 ) -> Float[Tensor, "B L"]:
     """Conditional entropy of every token, H = -sum_v p(v) log p(v) (paper eq. (13)), at time t.
 
@@ -171,7 +173,7 @@ def conditional_entropy(
             later.
         generator: source of the corruption; seeded with 0 by default.
         batch_size: sequences a call of the denoiser.
-        schedule: noise schedule, log-linear by default.
+        noise: by default the denoiser's, log-linear if it is uniform.
 
     Returns:
         Nats. A sequence's conditional entropy is the sum over its positions.
@@ -180,13 +182,13 @@ def conditional_entropy(
         ValueError: if t is outside (0, 1] or too small for the denoiser, or a token is outside
             the vocabulary.
     """
-    schedule = schedule or LogLinearSchedule()
+    noise = noise_of(denoiser, noise)
     t = max(T_END, facts_of(denoiser).least_t) if t is None else t
     generator = generator or torch.Generator(x.device).manual_seed(0)
-    alpha, sigma = schedule.alpha(t), schedule.sigma(t).to(x.device)
+    level = noise.level(t).to(x.device)
     return torch.cat(
         [
-            entropy(denoiser, corrupt(batch, alpha, denoiser.vocab_size, generator), sigma)
+            entropy(denoiser, noise.corrupt(batch, t, generator), level)
             for batch in x.split(batch_size)
         ]
     )
@@ -200,7 +202,7 @@ def reverse_profile(
     every: int = 1,
     scored: Bool[Tensor, " L"] | None = None,
     generator: torch.Generator | None = None,
-    schedule: LogLinearSchedule | None = None,
+    noise: Noise | None = None,
 ) -> pd.DataFrame:
     """How sharp the predictions are along the reverse process (paper appendix C).
 
@@ -212,7 +214,7 @@ def reverse_profile(
         every: steps from one row to the next.
         scored: mask of the positions that count; all by default.
         generator: source of randomness, on the device of ``z_t``.
-        schedule: noise schedule, log-linear by default.
+        noise: by default the denoiser's, log-linear if it is uniform.
 
     Returns:
         A table with a row per time: ``t`` and means over sequences and positions of ``entropy``
@@ -220,13 +222,13 @@ def reverse_profile(
         covariance of a token drawn from p (of the Hessian of log sum exp(logits)), small in a sharp
         basin. The gap is the largest minus the second largest probability.
     """
-    schedule, scored = schedule or LogLinearSchedule(), scored_positions(z_t, scored)
-    process = trajectory(denoiser, z_t, start_t, steps, generator=generator, schedule=schedule)
+    noise, scored = noise_of(denoiser, noise), scored_positions(z_t, scored)
+    process = trajectory(denoiser, z_t, start_t, steps, generator=generator, noise=noise)
     rows = []
     for step, (t, state) in enumerate(process):
         if t == 0 or step % every:
             continue
-        values = sharpness(denoiser, state, schedule.sigma(t).to(z_t.device))
+        values = sharpness(denoiser, state, noise.level(t).to(z_t.device))
         means = values[..., scored].mean((1, 2)).tolist()
         rows.append({"t": t, **dict(zip(("entropy", "variance", "gap"), means))})
     return pd.DataFrame(rows)
@@ -240,7 +242,7 @@ def validation_nelbo(
     seed: int = 1,
     batch_size: int = 256,
     t_min: float | None = None,
-    schedule: LogLinearSchedule | None = None,
+    noise: Noise | None = None,
 ) -> Float[Tensor, " B"]:
     """Negative evidence lower bound of clean tokens (paper eq. (3)), nats per scored token.
 
@@ -251,7 +253,7 @@ def validation_nelbo(
         One estimate a sequence; their mean estimates the data's NELBO.
     """
     scored = scored_positions(x, scored)
-    values = token_nelbo(denoiser, x, draws, seed, batch_size, t_min, schedule)
+    values = token_nelbo(denoiser, x, draws, seed, batch_size, t_min, noise)
     return values[:, scored].mean(1)
 
 
@@ -262,7 +264,7 @@ def token_nelbo(
     seed: int = 1,
     batch_size: int = 256,
     t_min: float | None = None,
-    schedule: LogLinearSchedule | None = None,
+    noise: Noise | None = None,
 ) -> Float[Tensor, "B L"]:
     """What each clean token contributes to the negative evidence lower bound, in nats.
 
@@ -270,7 +272,7 @@ def token_nelbo(
     corruption at each. By default ``t_min`` is 1e-3, or the ``least_t`` of a trained denoiser,
     whose share of earlier times is then missing.
     """
-    schedule = schedule or LogLinearSchedule()
+    noise = noise_of(denoiser, noise)
     generator = torch.Generator(x.device).manual_seed(seed)
     t_min = max(1e-3, facts_of(denoiser).least_t) if t_min is None else t_min
     n = len(x) * draws
@@ -279,7 +281,6 @@ def token_nelbo(
     times = t_min + (1 - t_min) * (stratum + jitter) / n
     values = []
     for batch, t in zip(x.repeat(draws, 1).split(batch_size), times.split(batch_size)):
-        alpha = schedule.alpha(t)
-        z_t = corrupt(batch, alpha, denoiser.vocab_size, generator)
-        values.append(nelbo(denoiser, z_t, schedule.sigma(t), batch, alpha, schedule.dalpha(t)))
+        z_t = noise.corrupt(batch, t, generator)
+        values.append(nelbo(denoiser, z_t, batch, t, noise))
     return torch.cat(values).view(draws, *x.shape).mean(0)

@@ -16,8 +16,8 @@ from tqdm.auto import tqdm
 from uddm_lib import _checks
 from uddm_lib.denoiser import Denoiser, mode, step
 from uddm_lib.devices import has_fast_bf16
-from uddm_lib.diffusion import ReverseWeights, reverse_weights
-from uddm_lib.schedule import LogLinearSchedule
+from uddm_lib.diffusion import HybridSteps, ReverseWeights
+from uddm_lib.noise import Noise, noise_of
 
 __all__ = [
     "T_END",
@@ -57,7 +57,7 @@ class ReverseProcess:
 
     Attributes:
         times: of the grid, float64.
-        sigmas: noise levels at these times, on the device of the tokens.
+        levels: what the denoiser is told at these times, on the device of the tokens.
         weights: of the step that follows each time, likewise.
         active: whether that step can change anything.
         greedy: the posterior's mode is taken in place of a draw.
@@ -66,8 +66,8 @@ class ReverseProcess:
     """
 
     times: Float[Tensor, " T"]
-    sigmas: Float[Tensor, " T"]
-    weights: ReverseWeights
+    levels: Float[Tensor, " T"]
+    weights: ReverseWeights | HybridSteps
     active: tuple[bool, ...]
     greedy: bool
     final_greedy: bool
@@ -93,13 +93,13 @@ class ReverseProcess:
         i: int,
         generator: torch.Generator | None,
     ) -> Int[Tensor, "B L"]:
-        last = i == len(self) - 1
-        sigma = self.sigmas[i]
+        last, level, weights = i == len(self) - 1, self.levels[i], self.weights.at(i)
+        greedy = self.final_greedy if last else self.greedy
         with torch.autocast(z_t.device.type, torch.bfloat16, enabled=self.bf16):
-            if last and self.final_greedy:
-                return mode(denoiser, z_t, sigma)
-            greedy = self.greedy and not last
-            return step(denoiser, z_t, sigma, self.weights.at(i), generator, greedy)
+            # Under hybrid noise a prediction at a token that is no mask may be untrained.
+            if last and greedy and isinstance(weights, ReverseWeights):
+                return mode(denoiser, z_t, level)
+            return step(denoiser, z_t, level, weights, generator, greedy)
 
     def ends(
         self,
@@ -128,11 +128,11 @@ class ReverseProcess:
 
 
 def reverse_process(
+    noise: Noise,
     start_t: float = 1.0,
     steps: int = 1000,
     greedy: bool = False,
     final_greedy: bool | None = None,
-    schedule: LogLinearSchedule | None = None,
     precision: str = "fp32",
     device: torch.device | str = "cpu",
 ) -> ReverseProcess:
@@ -144,17 +144,12 @@ def reverse_process(
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r} is not allowed; it must be one of fp32, bf16")
     device = torch.device(device)
-    schedule = schedule or LogLinearSchedule()
-    times = time_grid(steps, start_t)
-    alpha_t = schedule.alpha(times)
-    # The noise-removal step ends at alpha_s = 1.
-    weights = reverse_weights(torch.cat([alpha_t[1:], alpha_t.new_ones(1)]), alpha_t)
+    times, weights = noise.steps(time_grid(steps, start_t))
     return ReverseProcess(
         times=times,
-        sigmas=schedule.sigma(times).to(device),
+        levels=noise.level(times).to(device),
         weights=weights.on(device),
-        # A greedy step needs more: p_top - p[z_t] is at most one.
-        active=tuple((weights.draw > weights.keep).tolist()) if greedy else (True,) * len(times),
+        active=weights.can_change(greedy),
         greedy=greedy,
         final_greedy=greedy if final_greedy is None else final_greedy,
         bf16=precision == "bf16" and has_fast_bf16(device),
@@ -169,14 +164,15 @@ def trajectory(
     greedy: bool = False,
     final_greedy: bool | None = None,
     generator: torch.Generator | None = None,
-    schedule: LogLinearSchedule | None = None,
+    noise: Noise | None = None,
     precision: str = "fp32",
 ) -> Iterator[tuple[float, Int[Tensor, "B L"]]]:
     """Yield (t, z_t) along the reverse process, from ``start_t`` down to the clean end.
 
     It starts at the grid time nearest to ``start_t``. The grid ends at t = 1e-5; one noise-removal
     step follows: a draw from the posterior at alpha_s = 1, or, when greedy, the mode of the
-    prediction. The last pair has t = 0.
+    prediction. The last pair has t = 0. Under hybrid noise the grid lies in the times that the
+    model was trained at, and the greedy removal takes the mode of the posterior.
 
     In the greedy process a token moves only if (alpha_s - alpha_t) (p_top - p[z_t]) exceeds
     alpha_t (1 - alpha_s) / alpha_s + V alpha_t p[z_t]. On a fine grid no prediction can reach that
@@ -191,14 +187,15 @@ def trajectory(
         greedy: take the most probable token at every step in place of a draw.
         final_greedy: the same for the noise-removal step; as ``greedy`` by default.
         generator: source of randomness, on the device of ``z_t``.
-        schedule: noise schedule, log-linear by default.
+        noise: by default the denoiser's, log-linear if it is uniform.
         precision: ``fp32``, or ``bf16`` for a network's matrix products in bfloat16, which moves
             predictions by about 1 %.
 
     Raises:
         ValueError: if ``steps`` or ``start_t`` is out of range, or ``precision`` unknown.
     """
-    process = reverse_process(start_t, steps, greedy, final_greedy, schedule, precision, z_t.device)
+    noise = noise_of(denoiser, noise)
+    process = reverse_process(noise, start_t, steps, greedy, final_greedy, precision, z_t.device)
     return process.states(denoiser, z_t, generator)
 
 
@@ -211,7 +208,7 @@ def restore(
     generator: torch.Generator | None = None,
     batch_size: int | None = None,
     final_greedy: bool | None = None,
-    schedule: LogLinearSchedule | None = None,
+    noise: Noise | None = None,
     precision: str = "fp32",
 ) -> Int[Tensor, "B L"]:
     """Run the reverse process on corrupted tokens and return its end.
@@ -223,7 +220,8 @@ def restore(
     Raises:
         ValueError: if an argument is out of range.
     """
-    process = reverse_process(start_t, steps, greedy, final_greedy, schedule, precision, z_t.device)
+    noise = noise_of(denoiser, noise)
+    process = reverse_process(noise, start_t, steps, greedy, final_greedy, precision, z_t.device)
     return process.ends(denoiser, z_t, generator, batch_size)
 
 
@@ -238,10 +236,10 @@ def generate(
     show_progress: bool = False,
     greedy: bool = False,
     final_greedy: bool = True,
-    schedule: LogLinearSchedule | None = None,
+    noise: Noise | None = None,
     precision: str = "fp32",
 ) -> Int[Tensor, "{n} {length}"]:
-    """Generate n sequences of ``length`` tokens from uniform noise.
+    """Generate n sequences of ``length`` tokens from uniform noise (or masks: hybrid noise).
 
     The noise-removal step is greedy, as in the released code. For the other arguments see
     :func:`trajectory` and :func:`restore`.
@@ -256,7 +254,8 @@ def generate(
     n, length = _checks.positive_integer("n", n), _checks.positive_integer("length", length)
     if device is None:
         device = getattr(denoiser, "device", "cpu") if generator is None else generator.device
-    process = reverse_process(1.0, steps, greedy, final_greedy, schedule, precision, device)
-    noise = torch.randint(denoiser.vocab_size, (n, length), generator=generator, device=device)
+    noise = noise_of(denoiser, noise)
+    process = reverse_process(noise, 1.0, steps, greedy, final_greedy, precision, device)
+    z_t = noise.start(n, length, generator, device)
     with tqdm(total=n * len(process), desc="generation", disable=not show_progress) as bar:
-        return process.ends(denoiser, noise, generator, batch_size, bar)
+        return process.ends(denoiser, z_t, generator, batch_size, bar)

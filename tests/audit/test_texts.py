@@ -16,6 +16,8 @@ from uddm_lib.__main__ import main
 from uddm_lib.audit import scores, significance
 from uddm_lib.audit import texts as audit
 from uddm_lib.audit.scores import SCORES, text_scores, token_log_p, token_values
+from uddm_lib.oracles import MarkovGeneralizer, OrdinaryPosterior
+from uddm_lib.sampling import generate
 
 PRETRAINED = ROOT / "runs" / "pretrained"
 
@@ -106,6 +108,17 @@ def test_recovery_costs_no_more_calls_than_the_other_scores(memorizer, verses):
     assert model.rows == 3 * (1 + 16 + 8 * 2)  # prediction, NELBO, and 8 restorations of two calls
     token_log_p(model, [[block]] * 3, [[scored]] * 3)
     assert model.rows == 3 * (18 + 16)
+
+
+def test_recovery_is_the_same_whatever_form_the_output_has():
+    exact = MarkovGeneralizer(*data.markov_chain())
+    x = generate(exact, 60, 16, 20, torch.Generator().manual_seed(1))
+    blocks, scored = [[row] for row in x], [[torch.ones(16, dtype=torch.bool)]] * len(x)
+    plain, seen = (
+        torch.cat(token_values(one, blocks, scored), 1)[4:]
+        for one in (exact, OrdinaryPosterior(exact))
+    )
+    assert torch.equal(plain, seen) and 0.7 < plain[1].sum() / plain[0].sum() < 1
 
 
 def test_recovery_moves_no_other_score(memorizer, verses, monkeypatch):

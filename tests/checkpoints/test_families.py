@@ -12,6 +12,7 @@ from helpers.command_line import error_line
 from helpers.paths import FAMILIES
 from uddm_lib import checkpoints, denoiser, sampling
 from uddm_lib.__main__ import main
+from uddm_lib.audit.regime import audit_regime
 from uddm_lib.diffusion import HybridNoise
 
 REFERENCES = [
@@ -70,6 +71,9 @@ def test_noise_and_reverse_step_of_gidd(worst, name):
     for what, ours in {"alpha_f64": noise.alpha(times), "beta_pi_f64": noise.noise(times)}.items():
         difference = (ours - vectors[f"schedule.{what}"]).abs().max()
         worst(f"{name}, {what}", "closed form", difference, 1e-12)
+    assert model.facts.least_t == 1e-4
+    if model.facts.p_uniform:  # docs/other-models.md
+        assert f"{noise.like_uniform(0.1):.3f}" == "0.027"
     for (t, s), expected in zip(vectors["step.ts"].tolist(), vectors["step.probs"]):
         logits = found(model, vectors["step.tokens"], t)
         logits[..., model.facts.mask_id] = -1e6
@@ -304,6 +308,7 @@ FAULTS = {
         r"\(3, 8\); cfg_num_classes=3 asks for \(4, 8\)",
     ),
     "share": ("gidd", {}, {"p_uniform": 1.5}, r"p_uniform=1.5; allowed are numbers in \[0, 1\)"),
+    "times": ("gidd", {}, {"t_eps": 0.5}, "t_eps=0.5; allowed are numbers between 0 and 1/2"),
     "another dit": ("gidd", {}, {"p_uniform": None}, "of type 'dit'; allowed are uddm"),
     "another family": ("duo", {}, {"model_type": "bert"}, "of type 'bert'; allowed are uddm"),
 }
@@ -421,6 +426,14 @@ def test_the_mask_of_gidd_is_the_tokenizers(tmp_path, damage, message):
     (folder / "tokenizer.json").unlink()
     with pytest.raises(FileNotFoundError, match="tokenizer.json is missing"):
         checkpoints.load(folder)
+
+
+def test_a_gidd_model_is_audited(tmp_path):
+    state = files.weights("gidd", files.network())
+    model = checkpoints.load(files.write(tmp_path / "gidd", "gidd", state))
+    audit = audit_regime(model, 64)
+    assert audit.verdict and (audit.generated.tokens != model.facts.mask_id).all()
+    assert audit.generated.nelbo.isfinite().all() and (audit.generated.nelbo > 0).all()
 
 
 def test_what_a_family_says_of_itself(tmp_path):

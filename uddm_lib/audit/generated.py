@@ -10,11 +10,10 @@ from torch import Tensor
 from uddm_lib import _checks
 from uddm_lib.audit.birthday import Birthday, birthday_estimate, groups_of_twins
 from uddm_lib.denoiser import ENTRIES, Denoiser, leave_one_out
-from uddm_lib.diffusion import corrupt
 from uddm_lib.facts import facts_of
+from uddm_lib.noise import check_readable, noise_of
 from uddm_lib.probes import token_nelbo
 from uddm_lib.sampling import generate
-from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = [
     "SETTINGS",
@@ -102,7 +101,7 @@ def generated_by(
     """Generate sequences and take the entropy and the NELBO of each.
 
     Args:
-        denoiser: any, of uniform noise.
+        denoiser: any but one that was trained with masks alone.
         n: sequences.
         length: tokens a sequence, L.
         steps: of the reverse process.
@@ -113,6 +112,7 @@ def generated_by(
     Raises:
         ValueError: if a number is not positive, or the denoiser's output cannot be read at t = 0.1.
     """
+    check_readable(denoiser)
     steps = _checks.positive_integer("steps", steps)
     device = getattr(denoiser, "device", "cpu")
     generator = torch.Generator(device).manual_seed(seed)
@@ -126,17 +126,19 @@ def read(
     denoiser: Denoiser, tokens: Int[Tensor, "N L"], special: tuple[int, ...] = (), seed: int = 1
 ) -> Generated:
     """Entropy and NELBO of sequences; for the arguments see :func:`generated_by`."""
+    check_readable(denoiser)
     scored = ~torch.isin(tokens, torch.tensor(special, dtype=tokens.dtype, device=tokens.device))
     generator = torch.Generator(tokens.device).manual_seed(seed)
-    schedule = LogLinearSchedule()
-    alpha, sigma = schedule.alpha(T_REGIME), schedule.sigma(T_REGIME).to(tokens.device)
+    noise = noise_of(denoiser)
+    t = noise.like_uniform(T_REGIME)
+    level = noise.level(t).to(tokens.device)
     entropies, losses = [], []
     for part in tokens.split(max(1, ENTRIES // (tokens.shape[1] * denoiser.vocab_size))):
-        z_t = corrupt(part, alpha, denoiser.vocab_size, generator)
-        log_p = leave_one_out(denoiser, z_t, sigma)
+        z_t = noise.corrupt(part, t, generator)
+        log_p = leave_one_out(denoiser, z_t, level)
         entropies.append(torch.special.entr(log_p.exp()).sum(-1))
         losses.append(-log_p.gather(-1, part[..., None])[..., 0].clamp(min=-MOST))
-    least = max(facts_of(denoiser).least_t, 0.05)
+    least = max(facts_of(denoiser).least_t, noise.like_uniform(0.05))
     size = max(1, 2**14 // tokens.shape[1])
     bound = token_nelbo(denoiser, tokens, DRAWS, seed, size, least).double().clamp(max=MOST)
     counts = scored.sum(1).clamp(min=1)

@@ -26,6 +26,7 @@ from uddm_lib.audit.generated import DRAWS, SETTINGS, Generated, Measures, gener
 from uddm_lib.audit.generated import read as read_tokens
 from uddm_lib.audit.texts import ends_and_room
 from uddm_lib.denoiser import Denoiser
+from uddm_lib.facts import facts_of
 
 __all__ = ["RegimeAudit", "audit_regime", "packed", "setting_for", "special_tokens"]
 
@@ -76,7 +77,7 @@ def audit_regime(
     """Say which regime a model is in, from sequences that it generates.
 
     Args:
-        denoiser: any, of uniform noise.
+        denoiser: any but one that was trained with masks alone.
         count: sequences to generate: 64, 128, 256 or 512.
         length: tokens a sequence, L; by default the denoiser's.
         special: tokens that do not count, such as BOS, EOS and padding.
@@ -147,8 +148,11 @@ def setting_for(denoiser: Denoiser, length: int, minutes: float) -> tuple[int, f
     if not 0 < minutes < np.inf:
         raise ValueError(f"minutes={minutes!r} must be a positive number")
     size = 4
-    z_t = torch.randint(
-        denoiser.vocab_size, (size, length), device=getattr(denoiser, "device", "cpu")
+    # One token that is no mask.
+    z_t = torch.full(
+        (size, length),
+        int(facts_of(denoiser).mask_id == 0),
+        device=getattr(denoiser, "device", "cpu"),
     )
     seconds = []
     for _ in range(3):

@@ -11,10 +11,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from uddm_lib.denoiser import Denoiser, leave_one_out, nelbo
-from uddm_lib.diffusion import corrupt
 from uddm_lib.facts import facts_of
+from uddm_lib.noise import check_readable, noise_of
 from uddm_lib.sampling import T_END, restore
-from uddm_lib.schedule import LogLinearSchedule
 
 __all__ = ["SCORES", "text_scores", "token_log_p", "token_values"]
 
@@ -22,7 +21,7 @@ ENTRIES = 2**22  # log-probabilities held at once, 32 MiB
 LOWEST = 0.2  # share of the tokens that Min-K%++ averages
 T_DENOISER = 0.1  # where a denoiser's output is converted: at T_END it shows the token itself
 DRAWS = 16  # corruptions of a block, for scores that need some
-T_RECOVERY, STEPS_RECOVERY = 0.1, 10  # a restoration is two calls; chosen as the audit's score was
+T_RECOVERY = 0.1  # of the corruptions that are restored; chosen as the audit's score was
 
 SCORES = {
     "best_log_p": "leave-one-out log-probability of the tokens, their mean; the better of two cuts",
@@ -67,7 +66,8 @@ def token_values(
     """What a model says of every token of some texts.
 
     Args:
-        denoiser: any, of uniform noise; its output is converted to leave-one-out where need be.
+        denoiser: any but one that was trained with masks alone; its output is converted to
+            leave-one-out where need be.
         blocks: each text's tokens, cut as the model takes them, on the CPU. They go to the device
             that the denoiser names in its attribute ``device``, if any.
         scored: for every block which positions count.
@@ -141,14 +141,16 @@ def _predicted(
     denoiser: Denoiser, x: Int[Tensor, "B L"], t: float | None, generator: torch.Generator
 ) -> Float[Tensor, "3 B L"]:
     """Log-probability, standardized log-probability and minus entropy of every token."""
+    check_readable(denoiser)
+    noise, device = noise_of(denoiser), _device_of(denoiser)
     if t is None:
-        t = T_END if facts_of(denoiser).output == "leave-one-out" else T_DENOISER
-    schedule, device = LogLinearSchedule(), _device_of(denoiser)
+        seen = facts_of(denoiser).output != "leave-one-out"
+        t = noise.like_uniform(T_DENOISER) if seen else max(T_END, facts_of(denoiser).least_t)
     sums = torch.zeros(3, *x.shape, dtype=torch.float64)
     draws = 1 if t == T_END else DRAWS // 2
     for _ in range(draws):
-        z_t = corrupt(x, schedule.alpha(t), denoiser.vocab_size, generator).to(device)
-        log_p = leave_one_out(denoiser, z_t, schedule.sigma(t).to(device))
+        z_t = noise.corrupt(x, t, generator).to(device)
+        log_p = leave_one_out(denoiser, z_t, noise.level(t).to(device))
         p, finite = log_p.exp(), log_p.clamp(min=-1e3)
         own = finite.gather(-1, x.to(device)[..., None])[..., 0]
         mean = (p * finite).sum(-1)
@@ -161,15 +163,13 @@ def _bound(
     denoiser: Denoiser, x: Int[Tensor, "B L"], generator: torch.Generator
 ) -> Float[Tensor, "B L"]:
     """The NELBO of every token, at the same times for every text."""
-    schedule, device = LogLinearSchedule(), _device_of(denoiser)
+    noise, device = noise_of(denoiser), _device_of(denoiser)
     bound = torch.zeros(x.shape, dtype=torch.float64)
     first = max(1e-3, facts_of(denoiser).least_t)
     for draw in range(DRAWS):
         time = first + (1 - first) * (draw + 0.5) / DRAWS
-        alpha, sigma = schedule.alpha(time), schedule.sigma(time).to(device)
-        z_t = corrupt(x, alpha, denoiser.vocab_size, generator).to(device)
-        value = nelbo(denoiser, z_t, sigma, x.to(device), alpha, schedule.dalpha(time))
-        bound += value.double().cpu()
+        z_t = noise.corrupt(x, time, generator).to(device)
+        bound += nelbo(denoiser, z_t, x.to(device), time, noise).double().cpu()
     return bound / DRAWS
 
 
@@ -177,10 +177,11 @@ def _restored(
     denoiser: Denoiser, x: Int[Tensor, "B L"], generator: torch.Generator
 ) -> Float[Tensor, "2 B L"]:
     """How often every token was corrupted, and how often it then came back (paper eq. (12))."""
-    copies = x.repeat(DRAWS // 2, 1)
-    z_t = corrupt(copies, LogLinearSchedule().alpha(T_RECOVERY), denoiser.vocab_size, generator)
-    start = z_t.to(_device_of(denoiser))
-    ends = restore(denoiser, start, T_RECOVERY, STEPS_RECOVERY, greedy=True).cpu()
+    noise, copies = noise_of(denoiser), x.repeat(DRAWS // 2, 1)
+    t = noise.like_uniform(T_RECOVERY)
+    z_t = noise.corrupt(copies, t, generator)
+    # So many steps over (0, 1] are two from t on.
+    ends = restore(denoiser, z_t.to(_device_of(denoiser)), t, round(1 / t), greedy=True).cpu()
     counted = torch.stack([z_t != copies, (z_t != copies) & (ends == copies)])
     return counted.unflatten(1, (DRAWS // 2, len(x))).sum(1).double()
 

@@ -89,7 +89,7 @@ def audit_texts(
     drawn independently from one source.
 
     Args:
-        denoiser: any, of uniform noise.
+        denoiser: any but one that was trained with masks alone.
         tokenizer: the model's.
         texts: the ones in question.
         unseen: texts of the same kind that the model was not trained on.

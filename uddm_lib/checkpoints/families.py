@@ -22,6 +22,7 @@ from uddm_lib.checkpoints._network import (
     matrix,
     one_number_of_heads,
 )
+from uddm_lib.diffusion import T_EPS
 from uddm_lib.facts import Facts
 from uddm_lib.model import UDDM
 
@@ -98,6 +99,11 @@ def load_gidd(folder: Path, config: Mapping[str, Any]) -> UDDM:
         raise ValueError(
             f"config.json has p_uniform={_short(p_uniform)}; allowed are numbers in [0, 1)"
         )
+    t_eps: Any = config.get("t_eps", T_EPS)
+    if type(t_eps) is not float or not 0 < t_eps < 0.5:
+        raise ValueError(
+            f"config.json has t_eps={_short(t_eps)}; allowed are numbers between 0 and 1/2"
+        )
     heads = {}
     for name in _TABLES:  # (1, L, 3, 1, features of a head)
         if (table := tensors.pop(name, None)) is not None:
@@ -114,6 +120,7 @@ def load_gidd(folder: Path, config: Mapping[str, Any]) -> UDDM:
         level="t",
         p_uniform=float(p_uniform),
         mask_id=_mask(folder, vocab_size),
+        least_t=t_eps,
         untrained="" if p_uniform else "tokens that are no masks",
     )
     return _network(tensors, config, _KEYS_OF_GIDD, facts, heads)

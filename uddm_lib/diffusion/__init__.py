@@ -7,7 +7,7 @@ from hidden states and never holds a (B, L, V) tensor.
 
 from uddm_lib.diffusion._levels import ReverseWeights, reverse_weights
 from uddm_lib.diffusion.gaussian import gaussian_latent
-from uddm_lib.diffusion.hybrid import HybridNoise
+from uddm_lib.diffusion.hybrid import T_EPS, HybridNoise, HybridSteps
 from uddm_lib.diffusion.loss import fused_loss, fused_nelbo
 from uddm_lib.diffusion.reference import (
     check_share,
@@ -31,7 +31,9 @@ from uddm_lib.diffusion.step import (
 )
 
 __all__ = [
+    "T_EPS",
     "HybridNoise",
+    "HybridSteps",
     "ReverseWeights",
     "check_share",
     "corrupt",

@@ -61,6 +61,11 @@ class ReverseWeights(NamedTuple):
         """The weights of the i-th of several steps."""
         return ReverseWeights(*(weight[i] for weight in self))
 
+    def can_change(self, greedy: bool) -> tuple[bool, ...]:
+        """Whether each of several steps can change a token."""
+        # A greedy step needs more: p_top - p[z_t] is at most one.
+        return tuple((self.draw > self.keep).tolist()) if greedy else (True,) * len(self.keep)
+
 
 def reverse_weights(alpha_s: Float[Tensor, "*S"], alpha_t: Float[Tensor, "*S"]) -> ReverseWeights:
     """Weights of reverse steps from alpha_t to alpha_s, of any shape.
