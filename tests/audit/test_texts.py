@@ -107,7 +107,9 @@ def test_recovery_costs_no_more_calls_than_the_other_scores(memorizer, verses):
     token_values(model, [[block]] * 3, [[scored]] * 3)
     assert model.rows == 3 * (1 + 16 + 8 * 2)  # prediction, NELBO, and 8 restorations of two calls
     token_log_p(model, [[block]] * 3, [[scored]] * 3)
-    assert model.rows == 3 * (18 + 16)
+    assert model.rows == 3 * 34
+    document = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert "takes 16 of the model's 34 calls for each block, `best_log_p`\ntwo." in document
 
 
 def test_recovery_is_the_same_whatever_form_the_output_has():
