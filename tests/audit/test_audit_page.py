@@ -12,7 +12,9 @@ from matplotlib.colors import to_rgb
 from helpers.browser import ask, needs_chromium
 from helpers.paths import ROOT
 from uddm_lib.audit import audit_page
-from uddm_lib.audit.texts import TextAudit, pieces_of_text
+from uddm_lib.audit.audit_page import pieces_of_text
+from uddm_lib.audit.significance import detection
+from uddm_lib.audit.texts import TextAudit
 from uddm_lib.data import load_tokenizer
 
 HOSTILE = '</pre><script>alert("1")</script> & <b onclick=x>God</b>\n\u00e9\u4e2d'
@@ -37,13 +39,22 @@ def page(tokenizer):
         }
     )
     unseen = pd.DataFrame({"best_log_p": scores[3:]})
-    audit = TextAudit("memorized", ("why <not>",), texts, unseen, 0.1, 0.2, None, None, log_p)
+    both = [table.assign(blind=[0.0, 1.0, 2.0]) for table in (texts, unseen)]
+    found = detection(*both, ["best_log_p", "blind"])
+    audit = TextAudit("memorized", ("why <not>",), texts, unseen, 0.1, 0.2, None, found, log_p)
     nearest = pd.DataFrame(
         {"text": TEXTS, "overlap": [0.1, 1.0, 0.3], "nearest": ["a", HOSTILE, ""]}
     )
     return audit_page.texts_page(
         "<model>", {"output": "x"}, audit, TEXTS, UNSEEN, tokenizer, nearest
     )
+
+
+def test_how_well_scores_find_members_comes_last(page):
+    head, rows = page.split("<h2>How well each score tells known members from unseen texts</h2>")
+    assert "over_blind" not in head and "only this excess counts" in rows
+    blind = r"<td>blind</td><td>0.50 \[.{10}\]</td><td>0.00 \[0.00, 0.00\]</td>"
+    assert re.search(blind + "<td>too few</td>" * 2, rows)
 
 
 @pytest.mark.parametrize("text", [*TEXTS, "  God ", "\u00e9\u00e9 \U0001f600x"])

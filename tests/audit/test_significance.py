@@ -4,11 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binom
+from sklearn.metrics import roc_auc_score
 
 from uddm_lib.audit import significance
+from uddm_lib.audit.scores import SCORES
 from uddm_lib.audit.significance import (
     conformal_p_values,
     detection,
+    detection_texts,
     discoveries,
     set_p_value,
     two_sample_p_value,
@@ -76,6 +79,52 @@ def test_detection_of_members():
     assert blind["auc_low"] < 0.5 < blind["auc_high"]
     few = detection(frames[0], frames[1][:300], ["right"]).iloc[0]
     assert np.isnan(few["tpr_1"]) and not np.isnan(few["tpr_5"])
+
+
+def resampled_excess(members, unseen, draws):
+    """The AUC of a score minus that of ``blind``, where texts are drawn anew for both at once."""
+    kinds = [1] * len(members) + [0] * len(unseen)
+    for seed in range(draws):
+        parts = [part.sample(frac=1, replace=True, random_state=seed) for part in (members, unseen)]
+        both = pd.concat(parts)
+        yield roc_auc_score(kinds, both["score"]) - roc_auc_score(kinds, both["blind"])
+
+
+@pytest.mark.parametrize("noise", [0.2, 3.0])
+def test_what_exceeds_the_blind_score_is_of_the_same_texts(noise):
+    frames = []
+    for i, shift in enumerate((0.6, 0.0)):
+        blind = normal(i, 150) + shift
+        frames.append(pd.DataFrame({"score": blind + noise * normal(i + 5, 150), "blind": blind}))
+    score, blind = detection(*frames, ["score", "blind"]).to_dict("records")
+    assert score["over_blind"] == score["auc"] - blind["auc"]
+    assert [blind[f"over_blind{end}"] for end in ("", "_low", "_high")] == [0, 0, 0]
+    ends = [score["over_blind_low"], score["over_blind_high"]]
+    expected = np.quantile([*resampled_excess(*frames, 300)], [0.025, 0.975])
+    assert ends == pytest.approx(expected.tolist(), abs=0.02)
+    # A score that hardly differs from the blind one is compared far better than either is known.
+    width, alone = np.diff(ends)[0], score["auc_high"] - score["auc_low"]
+    assert (width < alone / 3) == (noise < 1)
+
+
+def test_the_table_to_read_fits_a_terminal():
+    frames = [
+        pd.DataFrame({name: normal(i + j, 999) - i for j, name in enumerate(SCORES)})
+        for i in range(2)
+    ]
+    texts = detection_texts(detection(*frames, [*SCORES]))
+    lines = texts.to_string(index=False).splitlines()
+    assert max(map(len, lines)) <= 100 and len(lines) == len(SCORES) + 1
+    assert texts["tpr_1"].unique().tolist() == ["too few"]
+    row = pd.DataFrame(
+        {
+            f"{name}{end}": [value]
+            for name in ("auc", "over_blind", "tpr_1", "tpr_5")
+            for end, value in zip(("", "_low", "_high"), (-0.001, -0.014, 0.126))
+        }
+    )
+    shown = detection_texts(row.assign(score="blind"))
+    assert shown["over_blind"].tolist() == ["0.00 [-0.01, 0.13]"]
 
 
 @pytest.fixture(scope="module")

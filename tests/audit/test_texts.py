@@ -1,6 +1,7 @@
 """The audit of texts on models that ship: one has memorized sixteen blocks, one generalizes."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from uddm_lib.__main__ import main
 from uddm_lib.audit import scores, significance
 from uddm_lib.audit import texts as audit
 from uddm_lib.audit.scores import SCORES, text_scores, token_log_p, token_values
+from uddm_lib.oracles import MarkovGeneralizer, OrdinaryPosterior
+from uddm_lib.sampling import generate
 
 PRETRAINED = ROOT / "runs" / "pretrained"
 
@@ -64,7 +67,78 @@ def test_memorized_texts_are_found(memorizer, verses):
     assert counts == [*result.texts["tokens"], *result.unseen["tokens"]]
     assert result.log_p[3].mean().item() == pytest.approx(result.texts["best_log_p"][3])
     found = result.detection.set_index("score")
-    assert found.loc["log_p", "auc"] > 0.99 and set(found.index) == set(SCORES)
+    assert (found.loc[["log_p", "recovery"], "auc"] > 0.99).all() and [*found.index] == [*SCORES]
+
+
+class Sure:
+    """A model that is sure of one block, whatever it reads, and of a wrong BOS and EOS."""
+
+    vocab_size, length = 80, 16
+
+    def __init__(self, block):
+        self.logits = 50 * torch.nn.functional.one_hot(block, 80).float()
+        self.logits[[0, -1]] = 0
+        self.logits[[0, -1], 5] = 50
+        self.rows = 0
+
+    def denoise(self, z_t, sigma):
+        self.rows += len(z_t)
+        return self.logits.expand(len(z_t), -1, -1)
+
+
+def test_recovery_is_the_share_of_corrupted_tokens_that_come_back(memorizer):
+    text = " ".join(["And God said"] * 20)
+    blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 16)
+    known = blocks[0]
+    mixed = known.clone()
+    mixed[1:8] = (known[1:8] + 1) % 80  # seven of fourteen tokens are others than it is sure of
+    for block, least, most in ((known, 1, 1), (mixed, 0.3, 0.7), ((known + 1) % 80, 0, 0)):
+        (values,) = token_values(Sure(known), [[block]], [scored[:1]])
+        row = text_scores(["x"], [values], [values[0]]).iloc[0]
+        assert least <= row["recovery"] <= most and values.shape == (6, 14)
+        assert 1 <= values[4].sum() <= 40 and (values[5] <= values[4]).all()  # 11 are expected
+    values[4:] = 0  # a short text may have no corrupted token
+    assert text_scores(["x"], [values], [values[0]])["recovery"].tolist() == [0]
+
+
+def test_recovery_costs_no_more_calls_than_the_other_scores(memorizer, verses):
+    block = audit.blocks_of_text(verses[0][0], memorizer.tokenizer, 16)[0][0]
+    model, scored = Sure(block), torch.ones(16, dtype=torch.bool)
+    token_values(model, [[block]] * 3, [[scored]] * 3)
+    assert model.rows == 3 * (1 + 16 + 8 * 2)  # prediction, NELBO, and 8 restorations of two calls
+    token_log_p(model, [[block]] * 3, [[scored]] * 3)
+    assert model.rows == 3 * 34
+    document = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
+    assert "takes 16 of the model's 34 calls for each block, `best_log_p`\ntwo." in document
+
+
+def test_recovery_is_the_same_whatever_form_the_output_has():
+    exact = MarkovGeneralizer(*data.markov_chain())
+    x = generate(exact, 60, 16, 20, torch.Generator().manual_seed(1))
+    blocks, scored = [[row] for row in x], [[torch.ones(16, dtype=torch.bool)]] * len(x)
+    plain, seen = (
+        torch.cat(token_values(one, blocks, scored), 1)[4:]
+        for one in (exact, OrdinaryPosterior(exact))
+    )
+    assert torch.equal(plain, seen) and 0.7 < plain[1].sum() / plain[0].sum() < 1
+
+
+def test_recovery_moves_no_other_score(memorizer, verses, monkeypatch):
+    """Also where the blocks take several calls."""
+    monkeypatch.setattr(scores, "ENTRIES", 64 * 80 * 3)
+    table, _ = audit.scores_of(memorizer.model, memorizer.tokenizer, verses[1][:8])
+    monkeypatch.setattr(
+        scores, "_restored", lambda _, x, __: torch.zeros(2, *x.shape, dtype=torch.float64)
+    )
+    other, _ = audit.scores_of(memorizer.model, memorizer.tokenizer, verses[1][:8])
+    changed = [name for name in table if not table[name].equals(other[name])]
+    assert changed == ["recovery"]
+
+
+def test_a_bar_shows_the_progress(memorizer, verses, capsys):
+    for shown in (False, True):
+        audit.scores_of(memorizer.model, memorizer.tokenizer, verses[0][:2], show_progress=shown)
+        assert capsys.readouterr().err.count("it/s]\n") == 2 * shown  # one for each cut
 
 
 def test_a_generalizer_has_memorized_none(generalizer, verses):
@@ -108,6 +182,12 @@ def test_no_text_is_both_suspected_and_unseen(memorizer, verses):
         audit.audit_texts(memorizer.model, memorizer.tokenizer, unseen[:1], unseen)
     with pytest.raises(ValueError, match=r"level=1 is outside \(0, 1\)"):
         audit.audit_texts(memorizer.model, memorizer.tokenizer, ["a"], ["b"], level=1)
+
+
+def test_fewer_than_a_hundred_texts_are_said_to_show_less():
+    few, many = ([False] * count for count in (99, 100))
+    assert "with fewer than 100 texts a difference in kind is missed" in verdict(few)[1][1]
+    assert "fewer than 100 texts" not in " ".join(verdict(many)[1] + verdict(few, kind=None)[1])
 
 
 def verdict(found, together=0.5, blind=0.5, kind=0.5, count=1000):
@@ -228,14 +308,19 @@ def test_the_command(tmp_path, memorizer, verses, capsys):
     more += ["--training", str(tmp_path / "members"), "--html", str(tmp_path / "out.html")]
     assert main(["audit", model, *files, *more, "--device", "cpu"]) == 4
     out = capsys.readouterr().out
-    assert "verdict: memorized" in out and "3 texts, 100 unseen" in out and "min_k" in out
+    assert "verdict: memorized" in out and "3 texts, 100 unseen" in out
+    assert max(len(line) for line in out.splitlines() if " [" in line) <= 100
+    assert re.search(r"\n +recovery 1\.00 \[\S+, 1\.00\] +0\.\d\d \[\S+, \S+\] +too few", out)
     content = json.loads((tmp_path / "out.json").read_text())
     assert [row["memorized"] for row in content["texts"]] == [True] * 3
     assert content["facts"]["output"] == "leave-one-out" and len(content["unseen"]) == 100
     overlaps = [row["overlap"] for row in content["texts"]]
+    blind = content["detection"][-1]
+    assert blind["score"] == "blind" and blind["over_blind"] == 0 and blind["tpr_1"] is None
     assert max(overlaps) < 0.5 and f"overlap of 3 from {min(overlaps):.0%} to" in out
     page = (tmp_path / "out.html").read_text()
     assert page.count("nearest in the training text, overlap ") == 3
+    assert "<td>score</td><td>auc</td><td>over_blind</td>" in page
     generalizer = str(PRETRAINED / "kjv-nano-nall-s1" / "model")
     assert main(["audit", generalizer, *files]) == 0
     assert main(["audit", model, "--texts", files[3], "--unseen", files[1]]) == 3

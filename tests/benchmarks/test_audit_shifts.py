@@ -1,8 +1,10 @@
 """What docs/audit.md says of shifted references is what was measured."""
 
+import numpy as np
 import pytest
 
 from helpers.paths import ROOT
+from uddm_lib.audit.texts import _verdict
 from uddm_lib.results import read_table
 
 SIZE = ["texts", "unseen"]
@@ -38,6 +40,11 @@ def test_how_often_it_abstains(table, document):
     for size in means["all"].index:
         assert row(size, [mean[size] for mean in means.values()]) in document
     assert 0.88 < means["all"].max() < 0.9  # the goal is just missed
+    low, high, many = (
+        f"{100 * means['all'][size]:.0f}" for size in [(30, 100), (30, 250), (100, 250)]
+    )
+    reason = _verdict(np.array([False] * 30), 0.5, 0.5, 0.5, 1000, 0.1)[1][1]
+    assert f"in {low} to {high}% of the trials with 30 texts, in {many}% with 100" in reason
     same = parts["none"]
     false = round((same["abstains"] * same["draws"]).sum())
     assert f"it does in {false} of {same['draws'].sum():,}." in document

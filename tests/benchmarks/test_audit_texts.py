@@ -4,6 +4,7 @@ from helpers.paths import ROOT
 from uddm_lib.audit.texts import SCORE
 from uddm_lib.results import read_table
 
+SHOWN = [SCORE, "min_k", "recovery", "entropy", "loss", "blind"]
 TEXT = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
 
 
@@ -28,7 +29,7 @@ def test_the_table_of_the_document():
         rows = part.set_index("score")
         cells = [
             f"{row['auc']:.2f} [{row['auc_low']:.2f}, {row['auc_high']:.2f}]"
-            for row in (rows.loc[name] for name in (SCORE, "min_k", "entropy", "loss", "blind"))
+            for row in (rows.loc[name] for name in SHOWN)
         ]
         first = rows.iloc[0]
         cells.append(f"{first['verdict']}, {first['found']} of {first['members']}")
@@ -39,3 +40,23 @@ def test_the_table_of_the_document():
     assert f"p = {table['blind_p'].iloc[-1]:.3f} for 192 texts" in TEXT
     kinds = table[table["n"] >= 1024]["kind_p"].astype(float).round(2).unique()
     assert len(kinds) == 1 and f"gives p = {kinds[0]:.2f} for the last two rows" in TEXT
+
+
+def excess(row):
+    return f"{row['over_blind']:z.2f} [{row['over_blind_low']:.2f}, {row['over_blind_high']:.2f}]"
+
+
+def test_what_exceeds_the_score_that_asks_no_model():
+    table = read_table(ROOT / "benchmarks" / "results" / "audit_texts.csv")
+    rows = table[table["n"] == 1024].set_index("score")
+    best, min_k, recovery = (excess(rows.loc[name]) for name in (SCORE, "min_k", "recovery"))
+    assert f"`best_log_p` exceeds it by {best},\n`min_k` by {min_k}." in TEXT
+    others = rows.loc[["recovery", "entropy", "loss", "zlib"]]
+    assert (others["over_blind_low"] < 0).all() and (others["over_blind_high"] > 0).all()
+    whole = table[(table["n"] == table["n"].max()) & (table["score"] != "blind")]
+    assert len(whole) == 7 and (whole["over_blind"] < 0).all()
+    auc = table.pivot(index="n", columns="score", values="auc")
+    assert (auc["recovery"] <= auc[SCORE]).all()
+    few = auc.loc[128]
+    assert f"At n = 128 its AUC is {few['recovery']:.3f}, not {few[SCORE]:.3f}." in TEXT
+    assert f"At n = 1,024 it\nexceeds `blind` by {recovery}." in TEXT

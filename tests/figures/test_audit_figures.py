@@ -33,7 +33,10 @@ def test_scores_of_texts_and_of_unseen_ones():
     (axis,) = figures.score_distributions(texts, unseen).axes
     heights = np.array([patch.get_height() for patch in axis.patches])
     assert heights.sum() == pytest.approx(2)  # shares of each
+    assert axis.get_xlabel() == "mean log-probability of a token (nats)"
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [
         "unseen texts (9)",
         "texts (2)",
     ]
+    others = [table.rename(columns={"log_p": "recovery"}) for table in (texts, unseen)]
+    assert figures.score_distributions(*others, "recovery").axes[0].get_xlabel() == "recovery"

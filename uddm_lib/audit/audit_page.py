@@ -3,6 +3,7 @@
 import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 
 import pandas as pd
 import torch
@@ -14,10 +15,11 @@ from transformers import PreTrainedTokenizerBase
 from uddm_lib.audit.calibration import labelled
 from uddm_lib.audit.nearest import MEASURE
 from uddm_lib.audit.regime import RegimeAudit
-from uddm_lib.audit.texts import SCORE, TextAudit, pieces_of_text
+from uddm_lib.audit.significance import COLUMNS, detection_texts
+from uddm_lib.audit.texts import SCORE, TextAudit
 from uddm_lib.figures import regime_measures, score_distributions
 
-__all__ = ["heat_map", "regime_page", "texts_page"]
+__all__ = ["heat_map", "pieces_of_text", "regime_page", "texts_page"]
 
 SHOWN = 12  # sequences, or texts
 COMPARED = 4  # unseen texts
@@ -128,8 +130,27 @@ Point at a token to read minus its log-probability.</p>{_key("minus log-probabil
 {suspected}{_measure(nearest)}
 <h2>Unseen texts, for comparison</h2>
 <p>{len(ranks)} of {len(unseen)}, from the highest score to the lowest.</p>{others}
-{_facts(facts)}""",
+{_detection(audit.detection)}{_facts(facts)}""",
     )
+
+
+def pieces_of_text(text: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The text in pieces, one a token; some are empty where a character takes several tokens."""
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    ends = [*accumulate((end for _, end in spans), max)]
+    pieces = [text[start:end] for start, end in pairwise([0, *ends])]
+    pieces[-1] += text[ends[-1] :]
+    return pieces
+
+
+def _detection(table: pd.DataFrame | None) -> str:
+    if table is None:
+        return ""
+    texts = detection_texts(table)
+    rows = [tuple(texts), *texts.itertuples(index=False, name=None)]
+    return f"""<h2>How well each score tells known members from unseen texts</h2>
+<p>With 95 % intervals. {COLUMNS}</p>{_table(rows)}
+"""
 
 
 def _heat_of_text(text: str, log_p: Float[Tensor, " n"], tokenizer: PreTrainedTokenizerBase) -> str:

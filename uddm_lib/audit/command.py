@@ -215,6 +215,7 @@ def _of_texts(
     import torch
 
     from uddm_lib.audit import audit_page
+    from uddm_lib.audit.significance import COLUMNS, detection_texts
     from uddm_lib.audit.texts import audit_texts
 
     assert tokenizer is not None, "texts are given with unseen texts, which need one"
@@ -228,9 +229,14 @@ def _of_texts(
         length=options.length,
         level=options.level,
         seed=options.seed,
+        show_progress=sys.stderr.isatty(),
     )
     print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
     _print_texts(audit, texts, len(given["unseen"]))
+    if audit.detection is not None:
+        print("how well each score tells known members from unseen texts, with 95% intervals.")
+        print(COLUMNS)
+        print(detection_texts(audit.detection).to_string(index=False))
     table, shares, nearest = audit.texts, audit.detection, None
     if options.training:
         ids = [torch.tensor(tokenizer(x, add_special_tokens=False)["input_ids"]) for x in texts]
@@ -284,6 +290,3 @@ def _print_texts(audit: "TextAudit", texts: Sequence[str], unseen: int) -> None:
         print(f"  p = {row['p_value']:.3g}  {texts[int(str(index))][:70]!r}")
     if len(found) > SHOWN:
         print(f"  and {len(found) - SHOWN} more")
-    if audit.detection is not None:
-        print("how well each score tells the known members from the unseen texts:")
-        print(audit.detection.round(3).to_string(index=False))

@@ -8,11 +8,12 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from uddm_lib.denoiser import Denoiser, leave_one_out, nelbo
 from uddm_lib.facts import facts_of
 from uddm_lib.noise import check_readable, noise_of
-from uddm_lib.sampling import T_END
+from uddm_lib.sampling import T_END, restore
 
 __all__ = ["SCORES", "text_scores", "token_log_p", "token_values"]
 
@@ -20,11 +21,13 @@ ENTRIES = 2**22  # log-probabilities held at once, 32 MiB
 LOWEST = 0.2  # share of the tokens that Min-K%++ averages
 T_DENOISER = 0.1  # where a denoiser's output is converted: at T_END it shows the token itself
 DRAWS = 16  # corruptions of a block, for scores that need some
+T_RECOVERY = 0.1  # of the corruptions that are restored; chosen as the audit's score was
 
 SCORES = {
     "best_log_p": "leave-one-out log-probability of the tokens, their mean; the better of two cuts",
     "log_p": "the same, where the text is cut from its first token on",
     "min_k": "Min-K%++ of that: the least likely fifth of the tokens, in standard deviations",
+    "recovery": "share of the corrupted tokens that come back in the greedy reverse process",
     "entropy": "minus the conditional entropy",
     "loss": "minus the NELBO",
     "zlib": "minus the NELBO of the text over its length when compressed",
@@ -34,10 +37,10 @@ SCORES = {
 
 def text_scores(
     texts: Sequence[str],
-    values: Sequence[Float[Tensor, "4 _"]],
+    values: Sequence[Float[Tensor, "6 _"]],
     second: Sequence[Float[Tensor, "_"]],
 ) -> pd.DataFrame:
-    """Scores of texts, each the mean over the tokens.
+    """Scores of texts, each the mean over the tokens; recovery that over the corrupted ones.
 
     Args:
         texts: as strings, for the baselines.
@@ -58,7 +61,8 @@ def token_values(
     scored: Sequence[Sequence[Bool[Tensor, "_"]]],
     t: float | None = None,
     seed: int = 1,
-) -> list[Float[Tensor, "4 _"]]:
+    show_progress: bool = False,
+) -> list[Float[Tensor, "6 _"]]:
     """What a model says of every token of some texts.
 
     Args:
@@ -69,18 +73,22 @@ def token_values(
         scored: for every block which positions count.
         t: time in (0, 1] of the leave-one-out law; by default 1e-5, or 0.1 for a denoiser.
         seed: of the corruptions, which are the same on every device.
+        show_progress: show a bar over the blocks.
 
     Returns:
         For each text log-probability, standardized log-probability, minus entropy and minus NELBO
-        of its tokens that count, float64, in nats, on the CPU.
+        of its tokens that count, in nats; then how often each was corrupted, and how often it came
+        back. Float64, on the CPU.
     """
     generator = torch.Generator().manual_seed(seed)
+    apart = torch.Generator().manual_seed(seed)  # recovery moves no other score
 
-    def both(x: Int[Tensor, "B L"]) -> Float[Tensor, "4 B L"]:
+    def all_of(x: Int[Tensor, "B L"]) -> Float[Tensor, "6 B L"]:
         predicted = _predicted(denoiser, x, t, generator)
-        return torch.cat([predicted, -_bound(denoiser, x, generator)[None]])
+        bound = _bound(denoiser, x, generator)
+        return torch.cat([predicted, -bound[None], _restored(denoiser, x, apart)])
 
-    return _by_text(denoiser, blocks, scored, both)
+    return _by_text(denoiser, blocks, scored, all_of, show_progress)
 
 
 def token_log_p(
@@ -89,11 +97,15 @@ def token_log_p(
     scored: Sequence[Sequence[Bool[Tensor, "_"]]],
     t: float | None = None,
     seed: int = 1,
+    show_progress: bool = False,
 ) -> list[Float[Tensor, "_"]]:
     """The first of :func:`token_values` alone, which takes few calls of the denoiser."""
     generator = torch.Generator().manual_seed(seed)
-    values = _by_text(denoiser, blocks, scored, lambda x: _predicted(denoiser, x, t, generator)[:1])
-    return [value[0] for value in values]
+
+    def first_of(x: Int[Tensor, "B L"]) -> Float[Tensor, "1 B L"]:
+        return _predicted(denoiser, x, t, generator)[:1]
+
+    return [value[0] for value in _by_text(denoiser, blocks, scored, first_of, show_progress)]
 
 
 def _by_text(
@@ -101,6 +113,7 @@ def _by_text(
     blocks: Sequence[Sequence[Int[Tensor, "_"]]],
     scored: Sequence[Sequence[Bool[Tensor, "_"]]],
     values_of: Callable[[Tensor], Tensor],
+    show_progress: bool,
 ) -> list[Float[Tensor, "k _"]]:
     """Values (k, B, L) of blocks of one length, for each text in the order of its tokens."""
     by_length: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -108,6 +121,7 @@ def _by_text(
         for place, part in enumerate(parts):
             by_length[len(part)].append((text, place))
     kept: dict[tuple[int, int], Tensor] = {}
+    bar = tqdm(total=sum(map(len, blocks)), desc="blocks", disable=not show_progress)
     for length, owners in sorted(by_length.items()):
         size = max(1, ENTRIES // (length * denoiser.vocab_size))
         for start in range(0, len(owners), size):
@@ -115,6 +129,8 @@ def _by_text(
             x = torch.stack([blocks[text][place] for text, place in some])
             for (text, place), value in zip(some, values_of(x).unbind(1)):
                 kept[text, place] = value[:, scored[text][place]]
+            bar.update(len(some))
+    bar.close()
     return [
         torch.cat([kept[text, place] for place in range(len(parts))], 1)
         for text, parts in enumerate(blocks)
@@ -157,14 +173,27 @@ def _bound(
     return bound / DRAWS
 
 
+def _restored(
+    denoiser: Denoiser, x: Int[Tensor, "B L"], generator: torch.Generator
+) -> Float[Tensor, "2 B L"]:
+    """How often every token was corrupted, and how often it then came back (paper eq. (12))."""
+    noise, copies = noise_of(denoiser), x.repeat(DRAWS // 2, 1)
+    t = noise.like_uniform(T_RECOVERY)
+    z_t = noise.corrupt(copies, t, generator)
+    # So many steps over (0, 1] are two from t on.
+    ends = restore(denoiser, z_t.to(_device_of(denoiser)), t, round(1 / t), greedy=True).cpu()
+    counted = torch.stack([z_t != copies, (z_t != copies) & (ends == copies)])
+    return counted.unflatten(1, (DRAWS // 2, len(x))).sum(1).double()
+
+
 def _device_of(denoiser: Denoiser) -> torch.device:
     return torch.device(getattr(denoiser, "device", "cpu"))
 
 
 def _of_text(
-    text: str, values: Float[Tensor, "4 n"], second: Float[Tensor, " n"]
+    text: str, values: Float[Tensor, "6 n"], second: Float[Tensor, " n"]
 ) -> dict[str, float]:
-    log_p, standardized, entropy, nelbo = values
+    log_p, standardized, entropy, nelbo, corrupted, back = values
     lowest = standardized.sort().values[: max(1, round(LOWEST * len(standardized)))]
     raw = text.encode()
     compressed = len(zlib.compress(raw, 9))
@@ -173,6 +202,7 @@ def _of_text(
         "best_log_p": max(log_p.mean().item(), second.mean().item()),
         "log_p": log_p.mean().item(),
         "min_k": lowest.mean().item(),
+        "recovery": (back.sum() / corrupted.sum().clamp(min=1)).item(),
         "entropy": entropy.mean().item(),
         "loss": nelbo.mean().item(),
         "zlib": nelbo.sum().item() / compressed,

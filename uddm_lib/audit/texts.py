@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,6 @@ __all__ = [
     "audit_texts",
     "blocks_of_text",
     "check_tokenizer",
-    "pieces_of_text",
     "scores_of",
 ]
 
@@ -37,6 +36,7 @@ SCORE = "best_log_p"  # that the p-values are of; chosen on one seed of the lapt
 KIND_LEVEL = 0.01  # of the two-sample test
 SET_LEVEL = 0.01  # of the test of all texts together
 LEAST_UNSEEN = 99  # so that the smallest p-value is at most 0.01
+MANY = 100  # texts: with fewer the test of kind misses more
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ def audit_texts(
     t: float | None = None,
     level: float = 0.1,
     seed: int = 1,
+    show_progress: bool = False,
 ) -> TextAudit:
     """Say which texts a model has memorized, judged against texts that it has not seen.
 
@@ -97,6 +98,7 @@ def audit_texts(
         t: time of the leave-one-out law; see :func:`~uddm_lib.audit.scores.token_values`.
         level: share of the texts found that may be false, on average over audits, in (0, 1).
         seed: of the corruptions and of the test of kind.
+        show_progress: show a bar for each of the two cuts.
 
     Raises:
         ValueError: if there is no text of a kind, a text is in both files, ``level`` is out of
@@ -105,7 +107,7 @@ def audit_texts(
     _check(texts, unseen, members, level)
     # Scored at once: the noise of a text does not depend on the file that it is in.
     given = [*texts, *unseen, *members]
-    everything, log_p = scores_of(denoiser, tokenizer, given, length, t, seed)
+    everything, log_p = scores_of(denoiser, tokenizer, given, length, t, seed, show_progress)
     of_file = np.repeat([0, 1, 2], [len(texts), len(unseen), len(members)])
     suspected, reference, known = (
         everything[of_file == file].reset_index(drop=True) for file in range(3)
@@ -151,6 +153,7 @@ def scores_of(
     length: int | None = None,
     t: float | None = None,
     seed: int = 1,
+    show_progress: bool = False,
 ) -> tuple[pd.DataFrame, list[Float[Tensor, "_"]]]:
     """Scores of texts, cut into blocks.
 
@@ -164,12 +167,12 @@ def scores_of(
     check_tokenizer(tokenizer, denoiser)
     length = integer("length", length or getattr(denoiser, "length", None), 3)
     half = ends_and_room(tokenizer, length)[2] // 2
-    once = [blocks_of_text(text, tokenizer, length) for text in texts]
-    twice = [blocks_of_text(text, tokenizer, length, half) for text in texts]
-    values = token_values(denoiser, [part for part, _ in once], [part for _, part in once], t, seed)
-    second = token_log_p(
-        denoiser, [part for part, _ in twice], [part for _, part in twice], t, seed
-    )
+    cuts = []
+    for first_tokens in (0, half):
+        cut = [blocks_of_text(text, tokenizer, length, first_tokens) for text in texts]
+        cuts.append(([blocks for blocks, _ in cut], [scored for _, scored in cut]))
+    values = token_values(denoiser, *cuts[0], t, seed, show_progress)
+    second = token_log_p(denoiser, *cuts[1], t, seed, show_progress)
     best = [max(value[0], other, key=torch.mean) for value, other in zip(values, second)]
     return text_scores(texts, values, second), best
 
@@ -237,15 +240,6 @@ def blocks_of_text(
     return blocks, scored
 
 
-def pieces_of_text(text: str, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The text in pieces, one a token; some are empty where a character takes several tokens."""
-    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
-    ends = [*accumulate((end for _, end in spans), max)]
-    pieces = [text[start:end] for start, end in pairwise([0, *ends])]
-    pieces[-1] += text[ends[-1] :]
-    return pieces
-
-
 def _verdict(
     found: Bool[np.ndarray, " k"],
     together: float,
@@ -271,6 +265,11 @@ def _verdict(
         reasons.append(
             f"yet the texts are more compressible than the unseen ones (p = {blind:.1g}), which a "
             "model may know without having seen them"
+        )
+    if kind is not None and len(found) < MANY:
+        reasons.append(
+            f"with fewer than {MANY} texts a difference in kind is missed more often: it was seen "
+            "in 81 to 84% of the trials with 30 texts, in 89% with 100"
         )
     if found.any():
         reasons.append(

@@ -67,7 +67,8 @@ def score_distributions(texts: pd.DataFrame, unseen: pd.DataFrame, score: str = 
             table[score], edges, weights=weights, color=color, alpha=0.6,
             label=f"{label} ({len(table)})",
         )  # fmt: skip
-    axis.set_xlabel("nats per token")
+    known = score.endswith("log_p")  # other scores have other units
+    axis.set_xlabel("mean log-probability of a token (nats)" if known else score)
     axis.set_ylabel("share")
     axis.legend()
     return figure
