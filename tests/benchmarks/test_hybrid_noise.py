@@ -17,11 +17,11 @@ def test_the_verdicts_are_those_of_the_document(table):
     assert len(table) == 30 and table.groupby(["source", "n"])["seed"].nunique().eq(3).all()
     inside = table["regime"] == TRANSITION
     outside = table[~inside]
-    assert f"outside the transition ({len(outside)}): right" in document
+    assert f"| hybrid noise | outside the transition ({len(outside)}): right |" in document
     assert f"inside ({inside.sum()}): *in transition* or *cannot say*" in document
     for name, how in {
-        "alone": "64 generations, hybrid noise",
-        "unseen": "with unseen text",
+        "alone": "from 64 generations, hybrid noise",
+        "unseen": "with unseen text, hybrid noise",
     }.items():
         right = (outside[name] == outside["regime"]).mean()
         unsure = (outside[name] == "cannot say").mean()
