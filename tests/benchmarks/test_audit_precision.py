@@ -29,7 +29,9 @@ def test_the_numbers_of_the_document():
         for side in ("bf16", "seed")
     }
     assert moved["bf16"] < moved["seed"]
-    seconds = json.loads((RESULTS / "audit_precision.json").read_text())["provenance"]["seconds"]
+    seconds = json.loads((RESULTS / "audit_precision.json").read_text())["provenance"][
+        "parameters"
+    ]["seconds"]
     small, large = (side["fp32"] / side["bf16"] for side in seconds.values())
     assert (
         f"generation of the small model is {small:.1f} times as fast, that of 139 million "
