@@ -199,6 +199,7 @@ def _regime(
         "probabilities": audit.probabilities,
         "measures": {**vars(audit.measures), "birthday": birthday, **audit.features},
         "reasons": audit.reasons,
+        "output": vars(audit.output),
         "generated": None if nearest is None else nearest.to_dict("records"),
     }
     name = str(options.checkpoint)
@@ -248,6 +249,7 @@ def _of_texts(
         "set_p_value": audit.set_p_value,
         "blind_p_value": audit.blind_p_value,
         "kind_p_value": audit.kind_p_value,
+        "output": vars(audit.output),
         "texts": table.assign(text=texts).to_dict("records"),
         "unseen": audit.unseen.to_dict("records"),
         "detection": None if shares is None else json.loads(shares.to_json(orient="records")),
