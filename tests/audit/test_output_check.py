@@ -32,9 +32,11 @@ class Independent:
         noise = hybrid_noise(self.facts, V)
         excess = {
             "leave-one-out": lambda: torch.zeros(z_t.shape, dtype=torch.float64),
-            "denoiser": lambda: noise.token_log_odds(z_t, level)
-            if noise
-            else inverse_temperature(level, V).expand(z_t.shape),
+            "denoiser": lambda: (
+                noise.token_log_odds(z_t, level)
+                if noise
+                else inverse_temperature(level, V).expand(z_t.shape)
+            ),
             "approximate": lambda: noise.dynamic_excess(z_t, level),
         }[self.truth]()
         logits = self.law.expand(*z_t.shape, -1).scatter_add(-1, z_t[..., None], excess[..., None])

@@ -24,7 +24,7 @@ from uddm_lib.audit.calibration import (
 )
 from uddm_lib.audit.generated import DRAWS, SETTINGS, Generated, Measures, generated_by, measures_of
 from uddm_lib.audit.generated import read as read_tokens
-from uddm_lib.audit.output_check import OutputCheck, check_output
+from uddm_lib.audit.output_check import SEQUENCES, OutputCheck, check_output
 from uddm_lib.audit.texts import ends_and_room
 from uddm_lib.denoiser import Denoiser
 from uddm_lib.facts import facts_of
@@ -167,7 +167,9 @@ def setting_for(denoiser: Denoiser, length: int, minutes: float) -> tuple[int, f
         read_tokens(denoiser, z_t).nelbo.sum().item()  # waits for a GPU
         seconds.append(time.perf_counter() - started)
     each = float(np.median(seconds)) / size / (DRAWS + 1)
-    needed = {n: n * (steps + DRAWS + 1) * each / 60 for n, steps in SETTINGS.items()}
+    needed = {
+        n: (n * (steps + DRAWS + 1) + 2 * SEQUENCES) * each / 60 for n, steps in SETTINGS.items()
+    }
     for n, minutes_of_n in needed.items():
         if minutes_of_n <= minutes:
             return n, minutes_of_n
