@@ -17,7 +17,6 @@ from sklearn.metrics import roc_auc_score
 
 from uddm_lib import experiments
 from uddm_lib.audit import calibration
-from uddm_lib.audit.output_check import check_output
 from uddm_lib.audit.regime import audit_regime, special_tokens
 from uddm_lib.audit.scores import token_log_p
 from uddm_lib.facts import Facts

@@ -48,7 +48,7 @@ class RegimeAudit:
         measures: of the generated sequences.
         unseen: measures of the unseen text, if it was given.
         generated: the sequences, with the entropy of every token.
-        output: whether the model's output is what its facts say, on unseen text if it was given.
+        output: whether its facts say what the model's output is, on unseen text if there is any.
     """
 
     verdict: str
@@ -128,7 +128,7 @@ def _verdict(audit: RegimeAudit, law: pd.DataFrame, count: int) -> tuple[str, li
     if audit.measures.ratio >= KNOWS_NOTHING:
         return "cannot say", ["a token tells nothing of the others: was the model trained?"]
     if audit.output.contradicts:
-        return "cannot say", ["its output may be misread, see below"]
+        return "cannot say", ["the facts of the model look wrong, so what follows may be, too"]
     if audit.unseen is None:
         if verdict == "cannot say":
             return verdict, ["give --unseen: with unseen text fewer models are left unjudged"]

@@ -55,7 +55,7 @@ class TextAudit:
         detection: how well each score finds known members; None where none were given.
         log_p: of each text, then of each unseen one: the leave-one-out log-probabilities of its
             tokens, in nats, at the better of the two cuts.
-        output: whether the model's output is what its facts say, on the unseen texts.
+        output: whether its facts say what the model's output is, measured on the unseen texts.
     """
 
     verdict: str
@@ -123,11 +123,11 @@ def audit_texts(
     kind = two_sample_p_value(texts, unseen, seed)
     verdict, reasons = _verdict(found, together, blind, kind, len(unseen), level)
     size = length or getattr(denoiser, "length", 0)  # one of them is there: it was scored
-    cut = (blocks_of_text(text, tokenizer, size) for text in unseen)
+    cut = (blocks_of_text(text, tokenizer, size) for text in [*unseen, *texts])
     output = check_output(denoiser, (pair for blocks in cut for pair in zip(*blocks)), seed)
     return TextAudit(
         verdict,
-        reasons,
+        (*reasons, output.reason),
         suspected.assign(p_value=p_values, memorized=found & (verdict != "cannot say")),
         reference,
         together,
