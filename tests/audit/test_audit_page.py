@@ -42,7 +42,7 @@ def page(tokenizer):
     unseen = pd.DataFrame({"best_log_p": scores[3:]})
     both = [table.assign(blind=[0.0, 1.0, 2.0]) for table in (texts, unseen)]
     found = detection(*both, ["best_log_p", "blind"])
-    output = OutputCheck("leave-one-out", {"leave-one-out": 0.0, "denoiser": 0.5})
+    output = OutputCheck("leave-one-out", {"leave-one-out": 0.0, "denoiser": 0.5}, False)
     audit = TextAudit(
         "memorized", ("why <not>",), texts, unseen, 0.1, 0.2, None, found, log_p, output
     )

@@ -132,6 +132,8 @@ def test_wrong_facts_of_a_model_that_ships(tmp_path, capsys, monkeypatch):
     out = capsys.readouterr().out
     assert "verdict: cannot say" in out and "output='denoiser' is contradicted" in out
     content = json.loads((tmp_path / "out.json").read_text())
+    assert content["reasons"][0].startswith("output='denoiser' is contradicted")
+    assert len(set(content["reasons"])) == len(content["reasons"])
     assert content["output"]["stated"] == "denoiser" and len(content["output"]["moved"]) == 2
     assert "output=&#x27;denoiser&#x27; is contradicted" in (tmp_path / "out.html").read_text()
 

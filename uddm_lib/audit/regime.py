@@ -114,11 +114,12 @@ def audit_regime(
     law = probabilities(pd.DataFrame([audit.features]), labelled(count), unseen is not None)
     by_regime = {str(name): float(value) for name, value in law.iloc[0].items()}
     verdict, why = _verdict(audit, law, count)
+    reasons = [*why, *_reasons(audit.measures, strange, count), output.reason]
     return replace(
         audit,
         verdict=verdict,
         probabilities=by_regime,
-        reasons=(*why, *_reasons(audit.measures, strange, count), output.reason),
+        reasons=tuple(dict.fromkeys(reasons)),  # a contradiction comes first, and once
     )
 
 
@@ -128,7 +129,7 @@ def _verdict(audit: RegimeAudit, law: pd.DataFrame, count: int) -> tuple[str, li
     if audit.measures.ratio >= KNOWS_NOTHING:
         return "cannot say", ["a token tells nothing of the others: was the model trained?"]
     if audit.output.contradicts:
-        return "cannot say", ["the facts of the model look wrong, so what follows may be, too"]
+        return "cannot say", [audit.output.reason]
     if audit.unseen is None:
         if verdict == "cannot say":
             return verdict, ["give --unseen: with unseen text fewer models are left unjudged"]

@@ -108,6 +108,8 @@ def audit_texts(
             range, or the tokenizer has tokens that the model lacks.
     """
     _check(texts, unseen, members, level)
+    check_tokenizer(tokenizer, denoiser)
+    length = integer("length", length or getattr(denoiser, "length", None), 3)
     # Scored at once: the noise of a text does not depend on the file that it is in.
     given = [*texts, *unseen, *members]
     everything, log_p = scores_of(denoiser, tokenizer, given, length, t, seed, show_progress)
@@ -122,8 +124,7 @@ def audit_texts(
     blind = set_p_value(suspected["blind"].to_numpy(), reference["blind"].to_numpy())
     kind = two_sample_p_value(texts, unseen, seed)
     verdict, reasons = _verdict(found, together, blind, kind, len(unseen), level)
-    size = length or getattr(denoiser, "length", 0)  # one of them is there: it was scored
-    cut = (blocks_of_text(text, tokenizer, size) for text in [*unseen, *texts])
+    cut = (blocks_of_text(text, tokenizer, length) for text in [*unseen, *texts])
     output = check_output(denoiser, (pair for blocks in cut for pair in zip(*blocks)), seed)
     return TextAudit(
         verdict,
