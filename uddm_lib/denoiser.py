@@ -22,7 +22,7 @@ from uddm_lib import diffusion
 from uddm_lib._conversion import check_time, converted, is_too_small
 from uddm_lib.devices import flushed_denormals
 from uddm_lib.diffusion import HybridNoise, HybridSteps, ReverseWeights
-from uddm_lib.facts import Denoiser, Facts, facts_of
+from uddm_lib.facts import Denoiser, facts_of
 from uddm_lib.noise import Noise, check_readable, noise_of
 from uddm_lib.schedule import Level
 
@@ -212,15 +212,10 @@ def leave_one_out(
 def _is_network(denoiser: Denoiser) -> TypeGuard[_Network]:
     """Whether hidden states and their layer give the leave-one-out conditional."""
     return (
-        _needs_no_conversion(facts_of(denoiser))
+        not facts_of(denoiser).needs_conversion
         and hasattr(denoiser, "hidden")
         and hasattr(denoiser, "head")
     )
-
-
-def _needs_no_conversion(facts: Facts) -> bool:
-    # Under hybrid noise no clean token is the mask, of which the logits may know nothing.
-    return facts.output == "leave-one-out" and facts.noise == "uniform"
 
 
 def _conditionals(
@@ -228,7 +223,7 @@ def _conditionals(
 ) -> Iterator[tuple[slice, Float[Tensor, "b L V"]]]:
     """Logits of the leave-one-out conditional: as they are made, or converted a part at a time."""
     facts = facts_of(denoiser)
-    if _needs_no_conversion(facts):
+    if not facts.needs_conversion:
         yield slice(None), _logits(denoiser, z_t, sigma)
         return
     if checked:

@@ -102,6 +102,12 @@ class Facts:
         """``uniform``, or ``hybrid``: masks and uniform noise."""
         return "uniform" if self.p_uniform is None else "hybrid"
 
+    @property
+    def needs_conversion(self) -> bool:
+        """Whether logits are not yet those of the leave-one-out law."""
+        # Under hybrid noise no clean token is the mask, of which the logits may know nothing.
+        return self.output != "leave-one-out" or self.noise == "hybrid"
+
     def stored(self) -> dict[str, Any]:
         """The facts that differ from the defaults, for a model's configuration."""
         standard = asdict(Facts())

@@ -9,7 +9,7 @@ import torch
 
 from helpers.command_line import error_line
 from helpers.paths import ROOT
-from uddm_lib import experiments
+from uddm_lib import checkpoints, devices, experiments, sampling
 from uddm_lib.__main__ import main
 from uddm_lib.audit import calibration, regime
 from uddm_lib.audit.calibration import (
@@ -24,6 +24,7 @@ from uddm_lib.audit.calibration import (
 )
 from uddm_lib.audit.generated import SETTINGS, generated_by, measures_of, read
 from uddm_lib.data import load_corpus, markov_chain
+from uddm_lib.model import UDDM, UDDMConfig
 from uddm_lib.oracles import MarkovGeneralizer, Memorizer, OrdinaryPosterior
 from uddm_lib.results import read_table
 
@@ -234,6 +235,35 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         and "<svg" in page
         and "http" not in page.replace("http://www.w3.org", "")
     )
+
+
+def test_sequences_are_generated_in_bfloat16_and_read_in_float32(monkeypatch):
+    folder = PRETRAINED / "kjv-nano-n000016-s1"
+    model, seen = experiments.load_run(folder, "cpu").model, []
+    hidden = model.hidden
+    monkeypatch.setattr(
+        model,
+        "hidden",
+        lambda *args: (seen.append(torch.is_autocast_enabled("cpu")), hidden(*args))[1],
+    )
+    for fast in (True, False):
+        monkeypatch.setattr(sampling, "has_fast_bf16", lambda device, fast=fast: fast)
+        seen.clear()
+        generated_by(model, 2, model.length, 4, precision="bf16")
+        steps = 4 + 1  # the grid's, and the removal of what noise is left
+        assert seen[:steps] == [fast] * steps and seen[steps:] and not any(seen[steps:])
+
+
+def test_what_is_converted_is_generated_in_float32(tmp_path, monkeypatch):
+    monkeypatch.setattr(regime, "SETTINGS", {64: 2})
+    monkeypatch.setattr(devices, "has_fast_bf16", lambda device: True)
+    for name, options, expected in (
+        ("loo", {}, "bf16"),
+        ("ce", {"facts": {"output": "denoiser"}}, "fp32"),
+    ):
+        checkpoints.save(tmp_path / name, UDDM(UDDMConfig(11, 6, 16, 16, 1, 2, **options)))
+        main(["audit", str(tmp_path / name), "--minutes", "9", "--json", str(tmp_path / "j")])
+        assert json.loads((tmp_path / "j").read_text())["precision"] == expected
 
 
 def test_options_that_do_not_belong_together(tmp_path, capsys):

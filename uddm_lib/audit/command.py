@@ -84,6 +84,12 @@ def add_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument(
         "--device", default="auto", help="auto (a GPU if there is one; the default), cpu or cuda"
     )
+    parser.add_argument(
+        "--precision",
+        choices=["bf16", "fp32"],
+        default="bf16",
+        help="of the generation: bf16 (where the device is fast at it; default) or fp32",
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all numbers here")
     parser.add_argument("--html", metavar="FILE", type=Path, help="write a page for a browser here")
     parser.add_argument("--seed", type=int, default=1, help="of all that is random; default 1")
@@ -163,6 +169,7 @@ def _regime(
     tokenizer: "PreTrainedTokenizerBase | None",
     given: Mapping[str, Sequence[str]],
 ) -> Found:
+    from uddm_lib import devices
     from uddm_lib.audit import audit_page, regime
     from uddm_lib.audit.texts import check_tokenizer, ends_and_room
 
@@ -174,11 +181,14 @@ def _regime(
         special = regime.special_tokens(tokenizer)
         if options.unseen:
             unseen = regime.packed(given["unseen"], tokenizer, length)
+    # Predictions that are converted would lose too much in bfloat16: they stay in float32.
+    precision = "fp32" if model.facts.needs_conversion else options.precision
+    precision = devices.computed_in(precision, model.device)
     if options.minutes is not None:
-        count, minutes = regime.setting_for(model, length, options.minutes)
+        count, minutes = regime.setting_for(model, length, options.minutes, precision)
         print(f"{count} sequences, about {minutes:.2g} minutes")
     audit = regime.audit_regime(
-        model, count, length, special, unseen, options.seed, sys.stderr.isatty()
+        model, count, length, special, unseen, options.seed, sys.stderr.isatty(), precision
     )
     print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
     print(f"verdict: {audit.verdict}")
@@ -196,6 +206,7 @@ def _regime(
     content = {
         "count": count,
         "length": length,
+        "precision": precision,
         "probabilities": audit.probabilities,
         "measures": {**vars(audit.measures), "birthday": birthday, **audit.features},
         "reasons": audit.reasons,

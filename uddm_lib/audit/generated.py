@@ -97,6 +97,7 @@ def generated_by(
     special: tuple[int, ...] = (),
     seed: int = 1,
     show_progress: bool = False,
+    precision: str = "fp32",
 ) -> Generated:
     """Generate sequences and take the entropy and the NELBO of each.
 
@@ -108,6 +109,8 @@ def generated_by(
         special: tokens that do not count, such as BOS, EOS and padding.
         seed: of all that is random.
         show_progress: show a progress bar of the generation.
+        precision: of the generation, see :func:`~uddm_lib.sampling.trajectory`; the sequences are
+            read in float32.
 
     Raises:
         ValueError: if a number is not positive, or the denoiser's output cannot be read at t = 0.1.
@@ -117,7 +120,14 @@ def generated_by(
     device = getattr(denoiser, "device", "cpu")
     generator = torch.Generator(device).manual_seed(seed)
     tokens = generate(
-        denoiser, n, length, steps, generator, device=device, show_progress=show_progress
+        denoiser,
+        n,
+        length,
+        steps,
+        generator,
+        device=device,
+        show_progress=show_progress,
+        precision=precision,
     )
     return read(denoiser, tokens, special, seed)
 

@@ -22,12 +22,12 @@ from uddm_lib.audit.calibration import (
     probabilities,
     verdicts,
 )
-from uddm_lib.audit.generated import DRAWS, SETTINGS, Generated, Measures, generated_by, measures_of
+from uddm_lib.audit.generated import SETTINGS, Generated, Measures, generated_by, measures_of
 from uddm_lib.audit.generated import read as read_tokens
-from uddm_lib.audit.output_check import SEQUENCES, OutputCheck, check_output
+from uddm_lib.audit.output_check import OutputCheck, check_output
 from uddm_lib.audit.texts import ends_and_room
 from uddm_lib.denoiser import Denoiser
-from uddm_lib.facts import facts_of
+from uddm_lib.sampling import generate
 
 __all__ = ["RegimeAudit", "audit_regime", "packed", "setting_for", "special_tokens"]
 
@@ -76,6 +76,7 @@ def audit_regime(
     unseen: Int[Tensor, "M L"] | None = None,
     seed: int = 1,
     show_progress: bool = False,
+    precision: str = "fp32",
 ) -> RegimeAudit:
     """Say which regime a model is in, from sequences that it generates.
 
@@ -87,6 +88,7 @@ def audit_regime(
         unseen: blocks that the model was not trained on, 32 or more; they make the verdict surer.
         seed: of all that is random.
         show_progress: show a progress bar of the generation.
+        precision: of the generation; see :func:`~uddm_lib.audit.generated.generated_by`.
 
     Raises:
         ValueError: if an argument is out of range, or the denoiser cannot be read at t = 0.1.
@@ -101,7 +103,7 @@ def audit_regime(
             f"needed are at least {LEAST_UNSEEN} of {length}"
         )
     generated = generated_by(
-        denoiser, count, length, SETTINGS[count], special, seed, show_progress=show_progress
+        denoiser, count, length, SETTINGS[count], special, seed, show_progress, precision
     )
     measures, strange, last = measures_of(generated), None, generated
     if unseen is not None:
@@ -143,34 +145,31 @@ def _verdict(audit: RegimeAudit, law: pd.DataFrame, count: int) -> tuple[str, li
     return verdict, ["it is assumed that the unseen text is of the kind of the training text"]
 
 
-def setting_for(denoiser: Denoiser, length: int, minutes: float) -> tuple[int, float]:
+def setting_for(
+    denoiser: Denoiser, length: int, minutes: float, precision: str = "fp32"
+) -> tuple[int, float]:
     """How many sequences to generate so that the audit takes at most ``minutes``.
 
     Returns:
-        The number, and the minutes that it takes: those of one call of the denoiser, timed here,
-        times the number of calls.
+        The number, and the minutes that it takes by what a reverse step and the reading of a
+        sequence take, timed here.
 
     Raises:
         ValueError: if not even the smallest number fits.
     """
     if not 0 < minutes < np.inf:
         raise ValueError(f"minutes={minutes!r} must be a positive number")
-    size = 4
-    # One token that is no mask.
-    z_t = torch.full(
-        (size, length),
-        int(facts_of(denoiser).mask_id == 0),
-        device=getattr(denoiser, "device", "cpu"),
-    )
-    seconds = []
+    size, few, seconds = 4, 2, []
     for _ in range(3):
-        started = time.perf_counter()
-        read_tokens(denoiser, z_t).nelbo.sum().item()  # waits for a GPU
-        seconds.append(time.perf_counter() - started)
-    each = float(np.median(seconds)) / size / (DRAWS + 1)
-    needed = {
-        n: (n * (steps + DRAWS + 1) + 2 * SEQUENCES) * each / 60 for n, steps in SETTINGS.items()
-    }
+        times = [time.perf_counter()]
+        tokens = generate(denoiser, size, length, few, precision=precision)
+        tokens.sum().item()  # waits for a GPU
+        times.append(time.perf_counter())
+        read_tokens(denoiser, tokens).nelbo.sum().item()
+        times.append(time.perf_counter())
+        seconds.append(np.diff(times) / size)
+    step, reading = np.median(seconds, axis=0)
+    needed = {n: n * (steps * step / few + reading) / 60 for n, steps in SETTINGS.items()}
     for n, minutes_of_n in needed.items():
         if minutes_of_n <= minutes:
             return n, minutes_of_n
