@@ -1,8 +1,8 @@
 """How often the check of the output is right, on the models of the calibration.
 
-    python benchmarks/output_check.py     writes results/output_check.csv (8 minutes, two cores)
+    python benchmarks/output_check.py     writes results/output_check.csv (13 minutes)
 
-The facts of each model are stated rightly and wrongly. Rule and threshold were fixed on the sources
+The facts of each model are stated rightly and wrongly. The rule was fixed on the sources
 in DEVELOPMENT, before the others were measured. It needs the models of ``calibration.py``.
 """
 
