@@ -265,15 +265,8 @@ def _of_texts(
         "unseen": audit.unseen.to_dict("records"),
         "detection": None if shares is None else json.loads(shares.to_json(orient="records")),
     }
-    page = audit_page.texts_page(
-        str(options.checkpoint),
-        vars(model.facts),
-        audit,
-        texts,
-        given["unseen"],
-        tokenizer,
-        nearest,
-    )
+    name, unseen = str(options.checkpoint), given["unseen"]
+    page = audit_page.texts_page(name, vars(model.facts), audit, texts, unseen, tokenizer, nearest)
     return content, page, audit.verdict
 
 
