@@ -13,6 +13,7 @@ from helpers.browser import ask, needs_chromium
 from helpers.paths import ROOT
 from uddm_lib.audit import audit_page
 from uddm_lib.audit.audit_page import pieces_of_text
+from uddm_lib.audit.output_check import OutputCheck
 from uddm_lib.audit.significance import detection
 from uddm_lib.audit.texts import TextAudit
 from uddm_lib.data import load_tokenizer
@@ -41,7 +42,10 @@ def page(tokenizer):
     unseen = pd.DataFrame({"best_log_p": scores[3:]})
     both = [table.assign(blind=[0.0, 1.0, 2.0]) for table in (texts, unseen)]
     found = detection(*both, ["best_log_p", "blind"])
-    audit = TextAudit("memorized", ("why <not>",), texts, unseen, 0.1, 0.2, None, found, log_p)
+    output = OutputCheck("leave-one-out", {"leave-one-out": 0.0, "denoiser": 0.5}, False)
+    audit = TextAudit(
+        "memorized", ("why <not>",), texts, unseen, 0.1, 0.2, None, found, log_p, output
+    )
     nearest = pd.DataFrame(
         {"text": TEXTS, "overlap": [0.1, 1.0, 0.3], "nearest": ["a", HOSTILE, ""]}
     )

@@ -210,6 +210,7 @@ def _regime(
         "probabilities": audit.probabilities,
         "measures": {**vars(audit.measures), "birthday": birthday, **audit.features},
         "reasons": audit.reasons,
+        "output": vars(audit.output),
         "generated": None if nearest is None else nearest.to_dict("records"),
     }
     name = str(options.checkpoint)
@@ -259,19 +260,13 @@ def _of_texts(
         "set_p_value": audit.set_p_value,
         "blind_p_value": audit.blind_p_value,
         "kind_p_value": audit.kind_p_value,
+        "output": vars(audit.output),
         "texts": table.assign(text=texts).to_dict("records"),
         "unseen": audit.unseen.to_dict("records"),
         "detection": None if shares is None else json.loads(shares.to_json(orient="records")),
     }
-    page = audit_page.texts_page(
-        str(options.checkpoint),
-        vars(model.facts),
-        audit,
-        texts,
-        given["unseen"],
-        tokenizer,
-        nearest,
-    )
+    name, unseen = str(options.checkpoint), given["unseen"]
+    page = audit_page.texts_page(name, vars(model.facts), audit, texts, unseen, tokenizer, nearest)
     return content, page, audit.verdict
 
 

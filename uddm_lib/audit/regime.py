@@ -24,6 +24,7 @@ from uddm_lib.audit.calibration import (
 )
 from uddm_lib.audit.generated import SETTINGS, Generated, Measures, generated_by, measures_of
 from uddm_lib.audit.generated import read as read_tokens
+from uddm_lib.audit.output_check import OutputCheck, check_output
 from uddm_lib.audit.texts import ends_and_room
 from uddm_lib.denoiser import Denoiser
 from uddm_lib.sampling import generate
@@ -47,6 +48,7 @@ class RegimeAudit:
         measures: of the generated sequences.
         unseen: measures of the unseen text, if it was given.
         generated: the sequences, with the entropy of every token.
+        output: whether its facts say what the model's output is, on unseen text if there is any.
     """
 
     verdict: str
@@ -55,6 +57,7 @@ class RegimeAudit:
     measures: Measures
     unseen: Measures | None
     generated: Generated
+    output: OutputCheck
 
     @property
     def features(self) -> dict[str, float]:
@@ -102,20 +105,23 @@ def audit_regime(
     generated = generated_by(
         denoiser, count, length, SETTINGS[count], special, seed, show_progress, precision
     )
-    strange = None
+    measures, strange, last = measures_of(generated), None, generated
     if unseen is not None:
         order = torch.randperm(len(unseen), generator=torch.Generator().manual_seed(seed))
         rows = unseen[order[:count]].to(generated.tokens.device)
-        strange = measures_of(read_tokens(denoiser, rows, special, seed))
-    audit = RegimeAudit("", {}, (), measures_of(generated), strange, generated)
+        last = read_tokens(denoiser, rows, special, seed)
+        strange = measures_of(last)
+    output = check_output(denoiser, zip(last.tokens, last.scored), seed)
+    audit = RegimeAudit("", {}, (), measures, strange, generated, output)
     law = probabilities(pd.DataFrame([audit.features]), labelled(count), unseen is not None)
     by_regime = {str(name): float(value) for name, value in law.iloc[0].items()}
     verdict, why = _verdict(audit, law, count)
+    reasons = [*why, *_reasons(audit.measures, strange, count), output.reason]
     return replace(
         audit,
         verdict=verdict,
         probabilities=by_regime,
-        reasons=(*why, *_reasons(audit.measures, strange, count)),
+        reasons=tuple(dict.fromkeys(reasons)),  # a contradiction comes first, and once
     )
 
 
@@ -124,6 +130,8 @@ def _verdict(audit: RegimeAudit, law: pd.DataFrame, count: int) -> tuple[str, li
     (verdict,) = verdicts(law)
     if audit.measures.ratio >= KNOWS_NOTHING:
         return "cannot say", ["a token tells nothing of the others: was the model trained?"]
+    if audit.output.contradicts:
+        return "cannot say", [audit.output.reason]
     if audit.unseen is None:
         if verdict == "cannot say":
             return verdict, ["give --unseen: with unseen text fewer models are left unjudged"]

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from uddm_lib._checks import integer
+from uddm_lib.audit.output_check import OutputCheck, check_output
 from uddm_lib.audit.scores import SCORES, text_scores, token_log_p, token_values
 from uddm_lib.audit.significance import (
     conformal_p_values,
@@ -54,6 +55,7 @@ class TextAudit:
         detection: how well each score finds known members; None where none were given.
         log_p: of each text, then of each unseen one: the leave-one-out log-probabilities of its
             tokens, in nats, at the better of the two cuts.
+        output: whether its facts say what the model's output is, measured on the unseen texts.
     """
 
     verdict: str
@@ -65,6 +67,7 @@ class TextAudit:
     kind_p_value: float | None
     detection: pd.DataFrame | None
     log_p: Sequence[Float[Tensor, "_"]]
+    output: OutputCheck
 
 
 def audit_texts(
@@ -105,6 +108,8 @@ def audit_texts(
             range, or the tokenizer has tokens that the model lacks.
     """
     _check(texts, unseen, members, level)
+    check_tokenizer(tokenizer, denoiser)
+    length = integer("length", length or getattr(denoiser, "length", None), 3)
     # Scored at once: the noise of a text does not depend on the file that it is in.
     given = [*texts, *unseen, *members]
     everything, log_p = scores_of(denoiser, tokenizer, given, length, t, seed, show_progress)
@@ -119,9 +124,11 @@ def audit_texts(
     blind = set_p_value(suspected["blind"].to_numpy(), reference["blind"].to_numpy())
     kind = two_sample_p_value(texts, unseen, seed)
     verdict, reasons = _verdict(found, together, blind, kind, len(unseen), level)
+    cut = (blocks_of_text(text, tokenizer, length) for text in [*unseen, *texts])
+    output = check_output(denoiser, (pair for blocks in cut for pair in zip(*blocks)), seed)
     return TextAudit(
         verdict,
-        reasons,
+        (*reasons, output.reason),
         suspected.assign(p_value=p_values, memorized=found & (verdict != "cannot say")),
         reference,
         together,
@@ -129,6 +136,7 @@ def audit_texts(
         kind,
         detection(known, reference, list(SCORES), seed) if members else None,
         log_p[: len(texts) + len(unseen)],
+        output,
     )
 
 
