@@ -17,7 +17,8 @@ from measure import RESULTS, machine
 from uddm_lib import data, experiments
 from uddm_lib.audit.scores import token_log_p
 from uddm_lib.audit.significance import conformal_p_values, discoveries
-from uddm_lib.audit.texts import audit_texts, blocks_of_text
+from uddm_lib.audit.text_blocks import blocks_of_text
+from uddm_lib.audit.texts import audit_texts
 from uddm_lib.results import provenance, resolve, write_table
 
 COUNTS = ["000016", "000128", "001024", "all"]

@@ -16,6 +16,7 @@ from uddm_lib.__main__ import main
 from uddm_lib.audit import scores, significance
 from uddm_lib.audit import texts as audit
 from uddm_lib.audit.scores import SCORES, text_scores, token_log_p, token_values
+from uddm_lib.audit.text_blocks import blocks_of_text
 from uddm_lib.oracles import MarkovGeneralizer, OrdinaryPosterior
 from uddm_lib.sampling import generate
 
@@ -88,7 +89,7 @@ class Sure:
 
 def test_recovery_is_the_share_of_corrupted_tokens_that_come_back(memorizer):
     text = " ".join(["And God said"] * 20)
-    blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 16)
+    blocks, scored = blocks_of_text(text, memorizer.tokenizer, 16)
     known = blocks[0]
     mixed = known.clone()
     mixed[1:8] = (known[1:8] + 1) % 80  # seven of fourteen tokens are others than it is sure of
@@ -102,7 +103,7 @@ def test_recovery_is_the_share_of_corrupted_tokens_that_come_back(memorizer):
 
 
 def test_recovery_costs_no_more_calls_than_the_other_scores(memorizer, verses):
-    block = audit.blocks_of_text(verses[0][0], memorizer.tokenizer, 16)[0][0]
+    block = blocks_of_text(verses[0][0], memorizer.tokenizer, 16)[0][0]
     model, scored = Sure(block), torch.ones(16, dtype=torch.bool)
     token_values(model, [[block]] * 3, [[scored]] * 3)
     assert model.rows == 3 * (1 + 16 + 8 * 2)  # prediction, NELBO, and 8 restorations of two calls
@@ -218,7 +219,7 @@ def test_verdicts_on_unseen_texts_are_rarely_wrong():
 
 def test_blocks_of_a_text(memorizer):
     text = " ".join(["And God said"] * 20)
-    blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 16)
+    blocks, scored = blocks_of_text(text, memorizer.tokenizer, 16)
     ids = memorizer.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert [token for b, m in zip(blocks, scored) for token in b[m].tolist()] == ids
     assert {len(block) for block in blocks[:-1]} == {16} and len(blocks[-1]) <= 16
@@ -228,19 +229,19 @@ def test_blocks_of_a_text(memorizer):
 
 def test_a_text_may_be_cut_after_fewer_tokens(memorizer):
     text = " ".join(["And God said"] * 20)
-    whole, _ = audit.blocks_of_text(text, memorizer.tokenizer, 16)
+    whole, _ = blocks_of_text(text, memorizer.tokenizer, 16)
     for first_tokens in (1, 5, 14):
-        blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 16, first_tokens)
+        blocks, scored = blocks_of_text(text, memorizer.tokenizer, 16, first_tokens)
         assert len(blocks[0]) == first_tokens + 2 and {len(b) for b in blocks[1:-1]} == {16}
         both = [torch.cat([b[1:-1] for b in cut]) for cut in (blocks, whole)]
         assert torch.equal(*both) and all(mask.sum() == len(mask) - 2 for mask in scored)
-    short, _ = audit.blocks_of_text("And", memorizer.tokenizer, 16, 10)
-    assert torch.equal(short[0], audit.blocks_of_text("And", memorizer.tokenizer, 16)[0][0])
+    short, _ = blocks_of_text("And", memorizer.tokenizer, 16, 10)
+    assert torch.equal(short[0], blocks_of_text("And", memorizer.tokenizer, 16)[0][0])
 
 
 def test_scores_are_means_over_tokens(memorizer):
     text = decoded(memorizer, memorizer.train[:1])[0]
-    blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 16)
+    blocks, scored = blocks_of_text(text, memorizer.tokenizer, 16)
     values = token_values(memorizer.model, [blocks], [scored])
     (log_p,) = token_log_p(memorizer.model, [blocks], [scored])
     row = text_scores([text], values, [log_p + 1]).iloc[0]
@@ -256,7 +257,7 @@ def test_scores_are_means_over_tokens(memorizer):
 def test_values_are_in_the_order_of_the_tokens(memorizer):
     """Blocks of one length are read together, and the last of a text is shorter."""
     text = decoded(memorizer, memorizer.train[:1])[0]
-    blocks, scored = audit.blocks_of_text(text, memorizer.tokenizer, 32)
+    blocks, scored = blocks_of_text(text, memorizer.tokenizer, 32)
     (together,) = token_log_p(memorizer.model, [blocks], [scored])
     apart = [token_log_p(memorizer.model, [[b]], [[m]])[0] for b, m in zip(blocks, scored)]
     assert len({len(block) for block in blocks}) == 2
@@ -291,7 +292,7 @@ def test_blocks_go_to_the_device_of_the_denoiser(memorizer, verses, monkeypatch)
     class Elsewhere(Uniform):
         device = torch.device("meta")
 
-    blocks, scored = audit.blocks_of_text(verses[0][0], memorizer.tokenizer, 16)
+    blocks, scored = blocks_of_text(verses[0][0], memorizer.tokenizer, 16)
     monkeypatch.setattr(scores, "leave_one_out", asked)
     for denoiser, where in ((Elsewhere(), "meta"), (Uniform(), "cpu"), (memorizer.model, "cpu")):
         with pytest.raises(NotImplementedError, match=f"{where}, {where}"):

@@ -171,7 +171,7 @@ def _regime(
 ) -> Found:
     from uddm_lib import devices
     from uddm_lib.audit import audit_page, regime
-    from uddm_lib.audit.texts import check_tokenizer, ends_and_room
+    from uddm_lib.audit.text_blocks import check_tokenizer, ends_and_room, packed
 
     length = model.length if options.length is None else options.length
     special: tuple[int, ...] = ()
@@ -180,7 +180,7 @@ def _regime(
         check_tokenizer(tokenizer, model)
         special = regime.special_tokens(tokenizer)
         if options.unseen:
-            unseen = regime.packed(given["unseen"], tokenizer, length)
+            unseen = packed(given["unseen"], tokenizer, length)
     # Predictions that are converted would lose too much in bfloat16: they stay in float32.
     precision = "fp32" if model.facts.needs_conversion else options.precision
     precision = devices.computed_in(precision, model.device)

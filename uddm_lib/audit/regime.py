@@ -1,7 +1,6 @@
 """Which regime is a model in? From what it generates, without its training data."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,11 +24,10 @@ from uddm_lib.audit.calibration import (
 from uddm_lib.audit.generated import SETTINGS, Generated, Measures, generated_by, measures_of
 from uddm_lib.audit.generated import read as read_tokens
 from uddm_lib.audit.output_check import OutputCheck, check_output
-from uddm_lib.audit.texts import ends_and_room
 from uddm_lib.denoiser import Denoiser
 from uddm_lib.sampling import generate
 
-__all__ = ["RegimeAudit", "audit_regime", "packed", "setting_for", "special_tokens"]
+__all__ = ["RegimeAudit", "audit_regime", "setting_for", "special_tokens"]
 
 LEAST_UNSEEN = 32  # blocks of unseen text that are taken into account
 # From this ratio of entropy to NELBO on a token tells nothing of the others, as after a training
@@ -182,26 +180,6 @@ def setting_for(
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids of a tokenizer's special tokens, which do not count."""
     return tuple(tokenizer.all_special_ids)
-
-
-def packed(
-    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, length: int
-) -> Int[Tensor, "M L"]:
-    """Texts one after the other, cut into blocks as for training; an incomplete last one is left.
-
-    EOS, where the tokenizer has it, follows each text and ends each block, and BOS begins it.
-
-    Raises:
-        ValueError: if ``length`` leaves no room for a token.
-    """
-    first, last, step = ends_and_room(tokenizer, length)
-    ids: list[int] = []
-    for text in texts:
-        ids += [*tokenizer(text, add_special_tokens=False)["input_ids"], *last]
-    rows = [
-        [*first, *ids[start : start + step], *last] for start in range(0, len(ids) - step + 1, step)
-    ]
-    return torch.tensor(rows, dtype=torch.int64).reshape(-1, length)
 
 
 def _reasons(measures: Measures, unseen: Measures | None, count: int) -> tuple[str, ...]:

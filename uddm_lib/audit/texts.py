@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -22,14 +21,12 @@ from uddm_lib.audit.significance import (
     set_p_value,
     two_sample_p_value,
 )
-from uddm_lib.data import vocabulary_size
+from uddm_lib.audit.text_blocks import blocks_of_text, check_tokenizer, ends_and_room
 from uddm_lib.denoiser import Denoiser
 
 __all__ = [
     "TextAudit",
     "audit_texts",
-    "blocks_of_text",
-    "check_tokenizer",
     "scores_of",
 ]
 
@@ -108,7 +105,6 @@ def audit_texts(
             range, or the tokenizer has tokens that the model lacks.
     """
     _check(texts, unseen, members, level)
-    check_tokenizer(tokenizer, denoiser)
     length = integer("length", length or getattr(denoiser, "length", None), 3)
     # Scored at once: the noise of a text does not depend on the file that it is in.
     given = [*texts, *unseen, *members]
@@ -183,69 +179,6 @@ def scores_of(
     second = token_log_p(denoiser, *cuts[1], t, seed, show_progress)
     best = [max(value[0], other, key=torch.mean) for value, other in zip(values, second)]
     return text_scores(texts, values, second), best
-
-
-def check_tokenizer(tokenizer: PreTrainedTokenizerBase, denoiser: Denoiser) -> None:
-    """Refuse another model's tokenizer.
-
-    Raises:
-        ValueError: if it has tokens that the model lacks.
-    """
-    if (size := vocabulary_size(tokenizer)) > denoiser.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {size} tokens, more than the model's {denoiser.vocab_size}: it is "
-            "another model's"
-        )
-
-
-def ends_and_room(
-    tokenizer: PreTrainedTokenizerBase, length: int
-) -> tuple[list[int], list[int], int]:
-    """What begins and what ends a block, where the tokenizer has it, and the tokens between.
-
-    Raises:
-        ValueError: if none fits between.
-    """
-    first, last = (
-        [] if token is None else [token]
-        for token in (tokenizer.bos_token_id, tokenizer.eos_token_id)
-    )
-    if (room := length - len(first) - len(last)) < 1:
-        raise ValueError(f"length={length} leaves no room beside BOS and EOS")
-    return first, last, room
-
-
-def blocks_of_text(
-    text: str, tokenizer: PreTrainedTokenizerBase, length: int, first_tokens: int = 0
-) -> tuple[list[Int[Tensor, "_"]], list[Bool[Tensor, "_"]]]:
-    """A text cut into blocks as packing makes them, and which of their positions count.
-
-    A block has BOS and EOS at its ends, where the tokenizer has them. The last one may be shorter
-    than ``length``, and so may the first.
-
-    Args:
-        text: not empty.
-        tokenizer: the model's.
-        length: tokens of a block, with its ends.
-        first_tokens: tokens of the text in the first block; 0: as many as there is room for.
-
-    Raises:
-        ValueError: if the text has no token, or ``length`` leaves no room for one.
-    """
-    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    if not ids:
-        raise ValueError(f"the text {text[:40]!r} has no token")
-    first, last, step = ends_and_room(tokenizer, length)
-    blocks, scored = [], []
-    starts = [0, *range(first_tokens or step, len(ids), step), len(ids)]
-    for start, end in pairwise(starts):
-        part = ids[start:end]
-        blocks.append(torch.tensor([*first, *part, *last]))
-        mask = torch.ones(len(blocks[-1]), dtype=torch.bool)
-        mask[: len(first)] = False
-        mask[len(mask) - len(last) :] = False
-        scored.append(mask)
-    return blocks, scored
 
 
 def _verdict(
