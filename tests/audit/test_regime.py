@@ -212,7 +212,8 @@ def test_a_budget_is_what_the_audit_takes(chain, generalizer, monkeypatch):
         _, minutes = regime.setting_for(model, 16, 1e3, unseen=blocks)
         now[0] = 0.0
         regime.audit_regime(model, 64, 16, unseen=unseen)
-        assert now[0] / 60 == pytest.approx(minutes)
+        # The check of the output asks about fewer sequences if there are fewer unseen blocks.
+        assert 0.97 * minutes < now[0] / 60 <= minutes * (1 + 1e-9)
 
 
 def test_arguments(generalizer):

@@ -21,9 +21,9 @@ from uddm_lib.audit.calibration import (
     probabilities,
     verdicts,
 )
-from uddm_lib.audit.generated import SETTINGS, Generated, Measures, generated_by, measures_of
+from uddm_lib.audit.generated import DRAWS, SETTINGS, Generated, Measures, generated_by, measures_of
 from uddm_lib.audit.generated import read as read_tokens
-from uddm_lib.audit.output_check import OutputCheck, check_output
+from uddm_lib.audit.output_check import SEQUENCES, OutputCheck, check_output
 from uddm_lib.denoiser import Denoiser
 from uddm_lib.sampling import generate
 
@@ -176,8 +176,9 @@ def setting_for(
         seconds.append(np.diff(times) / size)
     few_steps, reading = np.median(seconds, axis=0)
     step = few_steps / (few + 1)  # the last removes the noise that is left
+    check = 2 * SEQUENCES * reading / (DRAWS + 1)  # of the output, at most
     needed = {
-        n: (n * (steps + 1) * step + (n + min(n, unseen)) * reading) / 60
+        n: (n * (steps + 1) * step + (n + min(n, unseen)) * reading + check) / 60
         for n, steps in SETTINGS.items()
     }
     for n, minutes_of_n in needed.items():
