@@ -195,6 +195,27 @@ def test_a_budget_chooses_the_number_of_sequences(generalizer):
         regime.setting_for(generalizer, 16, 0)
 
 
+def test_a_budget_is_what_the_audit_takes(chain, generalizer, monkeypatch):
+    """By a clock that only the model moves: a second for each sequence that it is asked about."""
+    now = [0.0]
+
+    class Slow(MarkovGeneralizer):
+        def denoise(self, z_t, sigma):
+            now[0] += len(z_t)
+            return super().denoise(z_t, sigma)
+
+    model = Slow(*markov_chain(32))
+    monkeypatch.setattr(regime.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(regime, "SETTINGS", {64: 20})
+    for unseen in (None, chain.test[:40], chain.test[:200]):
+        blocks = 0 if unseen is None else len(unseen)
+        _, minutes = regime.setting_for(model, 16, 1e3, unseen=blocks)
+        now[0] = 0.0
+        regime.audit_regime(model, 64, 16, unseen=unseen)
+        # The check of the output asks about fewer sequences if there are fewer unseen blocks.
+        assert 0.97 * minutes < now[0] / 60 <= minutes * (1 + 1e-9)
+
+
 def test_arguments(generalizer):
     with pytest.raises(ValueError, match="count=100 must be one of 64, 128, 256, 512"):
         regime.audit_regime(generalizer, 100, 16)
@@ -254,7 +275,7 @@ def test_sequences_are_generated_in_bfloat16_and_read_in_float32(monkeypatch):
         assert seen[:steps] == [fast] * steps and seen[steps:] and not any(seen[steps:])
 
 
-def test_what_is_converted_is_generated_in_float32(tmp_path, monkeypatch):
+def test_what_is_converted_is_generated_in_float32(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(regime, "SETTINGS", {64: 2})
     monkeypatch.setattr(devices, "has_fast_bf16", lambda device: True)
     for name, options, expected in (
@@ -264,6 +285,7 @@ def test_what_is_converted_is_generated_in_float32(tmp_path, monkeypatch):
         checkpoints.save(tmp_path / name, UDDM(UDDMConfig(11, 6, 16, 16, 1, 2, **options)))
         main(["audit", str(tmp_path / name), "--minutes", "9", "--json", str(tmp_path / "j")])
         assert json.loads((tmp_path / "j").read_text())["precision"] == expected
+        assert f"64 sequences of 6 tokens, generated in {expected}\n" in capsys.readouterr().out
 
 
 def test_options_that_do_not_belong_together(tmp_path, capsys):

@@ -185,12 +185,14 @@ def _regime(
     precision = "fp32" if model.facts.needs_conversion else options.precision
     precision = devices.computed_in(precision, model.device)
     if options.minutes is not None:
-        count, minutes = regime.setting_for(model, length, options.minutes, precision)
+        blocks = 0 if unseen is None else len(unseen)
+        count, minutes = regime.setting_for(model, length, options.minutes, precision, blocks)
         print(f"{count} sequences, about {minutes:.2g} minutes")
     audit = regime.audit_regime(
         model, count, length, special, unseen, options.seed, sys.stderr.isatty(), precision
     )
     print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
+    print(f"{count} sequences of {length} tokens, generated in {precision}")
     print(f"verdict: {audit.verdict}")
     for name, probability in audit.probabilities.items():
         print(f"  {name}: probability {probability:.2f}")

@@ -21,9 +21,9 @@ from uddm_lib.audit.calibration import (
     probabilities,
     verdicts,
 )
-from uddm_lib.audit.generated import SETTINGS, Generated, Measures, generated_by, measures_of
+from uddm_lib.audit.generated import DRAWS, SETTINGS, Generated, Measures, generated_by, measures_of
 from uddm_lib.audit.generated import read as read_tokens
-from uddm_lib.audit.output_check import OutputCheck, check_output
+from uddm_lib.audit.output_check import SEQUENCES, OutputCheck, check_output
 from uddm_lib.denoiser import Denoiser
 from uddm_lib.sampling import generate
 
@@ -144,9 +144,16 @@ def _verdict(audit: RegimeAudit, law: pd.DataFrame, count: int) -> tuple[str, li
 
 
 def setting_for(
-    denoiser: Denoiser, length: int, minutes: float, precision: str = "fp32"
+    denoiser: Denoiser, length: int, minutes: float, precision: str = "fp32", unseen: int = 0
 ) -> tuple[int, float]:
     """How many sequences to generate so that the audit takes at most ``minutes``.
+
+    Args:
+        denoiser: any but one that was trained with masks alone.
+        length: tokens a sequence, L.
+        minutes: of the whole audit.
+        precision: of the generation.
+        unseen: blocks of unseen text that there are; as many are read as sequences, at most.
 
     Returns:
         The number, and the minutes that it takes by what a reverse step and the reading of a
@@ -158,16 +165,22 @@ def setting_for(
     if not 0 < minutes < np.inf:
         raise ValueError(f"minutes={minutes!r} must be a positive number")
     size, few, seconds = 4, 2, []
+    generator = torch.Generator(getattr(denoiser, "device", "cpu")).manual_seed(1)
     for _ in range(3):
         times = [time.perf_counter()]
-        tokens = generate(denoiser, size, length, few, precision=precision)
+        tokens = generate(denoiser, size, length, few, generator, precision=precision)
         tokens.sum().item()  # waits for a GPU
         times.append(time.perf_counter())
         read_tokens(denoiser, tokens).nelbo.sum().item()
         times.append(time.perf_counter())
         seconds.append(np.diff(times) / size)
-    step, reading = np.median(seconds, axis=0)
-    needed = {n: n * (steps * step / few + reading) / 60 for n, steps in SETTINGS.items()}
+    few_steps, reading = np.median(seconds, axis=0)
+    step = few_steps / (few + 1)  # the last removes the noise that is left
+    check = 2 * SEQUENCES * reading / (DRAWS + 1)  # of the output, at most
+    needed = {
+        n: (n * (steps + 1) * step + (n + min(n, unseen)) * reading + check) / 60
+        for n, steps in SETTINGS.items()
+    }
     for n, minutes_of_n in needed.items():
         if minutes_of_n <= minutes:
             return n, minutes_of_n
