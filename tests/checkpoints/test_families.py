@@ -88,6 +88,7 @@ def test_logits_of_diffusion_gemma(worst):
         difference = found(model, canvas[:rows], 0.1) - vectors["logits_bos_only"][:rows]
         worst("DiffusionGemma, logits", "their class", difference.abs().max(), 2e-5)
     assert model.facts.output == "denoiser" and model.facts.level == "none"
+    assert model.dtype == torch.float32
     assert (model.vocab_size, model.length, model.facts.softcap) == (40, 8, 30)
 
 

@@ -181,9 +181,10 @@ def _regime(
         special = regime.special_tokens(tokenizer)
         if options.unseen:
             unseen = packed(given["unseen"], tokenizer, length)
-    # Predictions that are converted would lose too much in bfloat16: they stay in float32.
+    # Logits that are converted are not made in bfloat16, unless it is the model's own type.
     precision = "fp32" if model.facts.needs_conversion else options.precision
     precision = devices.computed_in(precision, model.device)
+    made_in = {"torch.float32": precision}.get(str(model.dtype), str(model.dtype))
     if options.minutes is not None:
         blocks = 0 if unseen is None else len(unseen)
         count, minutes = regime.setting_for(model, length, options.minutes, precision, blocks)
@@ -192,7 +193,7 @@ def _regime(
         model, count, length, special, unseen, options.seed, sys.stderr.isatty(), precision
     )
     print(f"{options.checkpoint}: {model.facts.family}, output {model.facts.output}")
-    print(f"{count} sequences of {length} tokens, generated in {precision}")
+    print(f"{count} sequences of {length} tokens, generated in {made_in}")
     print(f"verdict: {audit.verdict}")
     for name, probability in audit.probabilities.items():
         print(f"  {name}: probability {probability:.2f}")
@@ -208,7 +209,7 @@ def _regime(
     content = {
         "count": count,
         "length": length,
-        "precision": precision,
+        "precision": made_in,
         "probabilities": audit.probabilities,
         "measures": {**vars(audit.measures), "birthday": birthday, **audit.features},
         "reasons": audit.reasons,

@@ -49,6 +49,11 @@ class DiffusionGemma:
         """Where the model is."""
         return next(self.model.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.model.dtype
+
     def to(self, device: torch.device | str) -> "DiffusionGemma":
         """Move the model."""
         self.model.to(device)
