@@ -119,6 +119,8 @@ def test_the_grid_lies_in_the_times_that_models_are_trained_at():
 
     sampling.generate(Asked(clean()), 2, L, 4, seeded())
     assert asked == pytest.approx([1 - 1e-4, 0.75, 0.5, 0.25, 1e-4], abs=1e-4)
+    fine, _ = NOISE.steps(sampling.time_grid(30_000))
+    assert (fine.diff() < 0).all() and len(fine) < 30_000  # each time once
     late = Given(torch.zeros(1, L, V), least_t=0.02)
     assert noise_of(late).steps(torch.tensor([0.5, 1e-5]))[0].tolist() == pytest.approx([0.5, 0.02])
 

@@ -93,7 +93,7 @@ class HybridNoise:
 
         The last step ends at t = 0.
         """
-        times = times.clamp(self.t_eps, 1 - self.t_eps)
+        times = times.clamp(self.t_eps, 1 - self.t_eps).unique_consecutive()
         return times, HybridSteps(self, torch.cat([times[1:], times.new_zeros(1)]), times)
 
     def corrupt(
