@@ -186,7 +186,7 @@ def setting_for(
             return n, minutes_of_n
     raise ValueError(
         f"minutes={minutes:g} is too little: {min(needed)} sequences take about "
-        f"{min(needed.values()):.2g}"
+        f"{min(needed.values()):.3g}"
     )
 
 
