@@ -56,7 +56,7 @@ class Facts:
         softcap: bound on the size of the logits; None: they have none.
         least_t: below this time a trained denoiser's output is not converted to leave-one-out: of
             what is left besides the noisy token, training has pinned down too little. Under hybrid
-            noise no model is asked about earlier times than this one.
+            noise sampling and audits ask about no earlier time.
         untrained: which predictions training left alone, in words; empty: none that is known of.
 
     Raises:

@@ -271,11 +271,13 @@ def token_nelbo(
 
     Each sequence gets ``draws`` times, stratified over [t_min, 1] across all sequences, and one
     corruption at each. By default ``t_min`` is 1e-3, or the ``least_t`` of a trained denoiser,
-    whose share of earlier times is then missing.
+    whose share of earlier times is then missing. Under hybrid noise that share grows with
+    ``p_uniform``.
     """
     noise = noise_of(denoiser, noise)
     generator = torch.Generator(x.device).manual_seed(seed)
-    t_min = max(1e-3, facts_of(denoiser).least_t) if t_min is None else t_min
+    if t_min is None:
+        t_min = max(noise.like_uniform(1e-3), facts_of(denoiser).least_t)
     n = len(x) * draws
     stratum = torch.randperm(n, generator=generator, device=x.device)
     jitter = torch.rand(n, generator=generator, device=x.device, dtype=torch.float64)

@@ -111,6 +111,7 @@ def test_the_bound_of_an_exact_model_is_the_entropy_of_its_source(worst):
 def test_the_time_of_as_much_noise():
     t = NOISE.like_uniform(0.1)
     assert NOISE.alpha(t).item() == pytest.approx(1 - 0.999 * 0.1, abs=1e-12) and t < 0.1
+    assert HybridNoise(0.999, 5, 2).like_uniform(0.1) == 1e-4  # no model is trained earlier
 
 
 def test_the_log_odds_of_a_token_are_those_of_its_law():

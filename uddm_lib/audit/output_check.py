@@ -48,7 +48,8 @@ class OutputCheck:
             return f"what was measured does not contradict output={self.stated!r}: {found}"
         return (
             f"output={self.stated!r} is contradicted: {found}. The NELBO trains a leave-one-out "
-            "output, cross-entropy a denoiser: correct the fact in config.json and ask again"
+            "output, cross-entropy a denoiser: correct the fact in config.json (of our format, "
+            "which uddm convert writes) and ask again"
         )
 
 

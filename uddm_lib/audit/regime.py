@@ -119,7 +119,7 @@ def audit_regime(
         audit,
         verdict=verdict,
         probabilities=by_regime,
-        reasons=tuple(dict.fromkeys(reasons)),  # a contradiction comes first, and once
+        reasons=tuple(dict.fromkeys(reasons)),  # a contradiction comes once
     )
 
 

@@ -165,7 +165,7 @@ def _bound(
     """The NELBO of every token, at the same times for every text."""
     noise, device = noise_of(denoiser), _device_of(denoiser)
     bound = torch.zeros(x.shape, dtype=torch.float64)
-    first = max(1e-3, facts_of(denoiser).least_t)
+    first = max(noise.like_uniform(1e-3), facts_of(denoiser).least_t)
     for draw in range(DRAWS):
         time = first + (1 - first) * (draw + 0.5) / DRAWS
         z_t = noise.corrupt(x, time, generator).to(device)

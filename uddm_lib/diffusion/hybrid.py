@@ -71,12 +71,12 @@ class HybridNoise:
         return self._times(t)[0]
 
     def like_uniform(self, t: float) -> float:
-        """The time at which as many tokens are kept as under uniform noise at t."""
+        """The time at which as many tokens are kept as under uniform noise at t, from t_eps on."""
         alpha, low, high = LogLinearSchedule().alpha(t), 0.0, 1.0
         for _ in range(60):
             middle = (low + high) / 2
             low, high = (middle, high) if self.alpha(middle) > alpha else (low, middle)
-        return high
+        return max(high, self.t_eps)
 
     def start(
         self,
