@@ -10,14 +10,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from uddm_lib.denoiser import Denoiser, leave_one_out, nelbo
+from uddm_lib.denoiser import ENTRIES, Denoiser, leave_one_out, nelbo
 from uddm_lib.facts import facts_of
 from uddm_lib.noise import check_readable, noise_of
 from uddm_lib.sampling import T_END, restore
 
 __all__ = ["SCORES", "text_scores", "token_log_p", "token_values"]
 
-ENTRIES = 2**22  # log-probabilities held at once, 32 MiB
 LOWEST = 0.2  # share of the tokens that Min-K%++ averages
 T_DENOISER = 0.1  # where a denoiser's output is converted: at T_END it shows the token itself
 DRAWS = 16  # corruptions of a block, for scores that need some
